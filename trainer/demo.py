@@ -1,0 +1,246 @@
+"""Train everything the shipped bundle is made of, from the corpus to the dictionaries.
+
+Each stage is skipped when its result is there, so a killed command continues. Independent
+trainings run side by side, one thread each: the models are too small for two threads to pay.
+"""
+
+import dataclasses
+import multiprocessing
+import os
+import platform
+import shutil
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from atlas.artifacts import (
+    load_snapshot,
+    load_snapshots,
+    load_tensors,
+    read_json,
+    read_run,
+    sha256,
+    snapshot_path,
+    write_crosscoder,
+    write_json,
+    write_prism,
+)
+from atlas.crosscoder import quality, standardize
+from atlas.errors import NotFound
+from atlas.places import DEMO, model_path, run_path
+from atlas.prism import quality as prism_quality
+from trainer import recipes
+from trainer.crosscoder import CrosscoderRecipe, train_crosscoder
+from trainer.export import (
+    export_model,
+    hidden_states,
+    kept_model,
+    model_name,
+    save_token_counts,
+)
+from trainer.language_model import LanguageModelRecipe, pretrain
+from trainer.prism import PrismRecipe, train_prism
+from trainer.recipes import Recipe
+from trainer.tokens import source_counts, token_stream, train_tokenizer
+
+CORPUS = DEMO / "corpus.jsonl.xz"
+Report = Callable[[str], None]
+
+
+def train_demo(store: Path, report: Report) -> None:
+    """Tokenizer, language models, snapshots and dictionaries of the demo, into `store`."""
+    names = [n for n in recipes.names() if n.startswith(("demo/", "models/demo-"))]
+    models = [n for n in names if n.startswith("models/")]
+    with ProcessPoolExecutor(
+        max_workers=min(2, os.cpu_count() or 1), mp_context=multiprocessing.get_context("spawn")
+    ) as pool:
+        prepare_text(store, report)
+        for name, seconds in pool.map(_train_by_name, models, [store] * len(models)):
+            report(f"{name} stands after {seconds:.0f} s")
+        runs = [n for n in names if not n.startswith("models/")]
+        for name, seconds in pool.map(_train_by_name, runs, [store] * len(runs)):
+            report(f"{name} stands after {seconds:.0f} s")
+
+
+def _train_by_name(name: str, store: Path) -> tuple[str, float]:
+    torch.set_num_threads(1)
+    began = time.monotonic()
+    train(recipes.resolve(name), store, lambda line: print(f"{name}: {line}", flush=True))
+    return name, time.monotonic() - began
+
+
+def prepare_text(store: Path, report: Report) -> None:
+    """Corpus, tokenizer and token streams; the streams lie under `work/` and may be deleted."""
+    corpus = store / "corpus.jsonl.xz"
+    if not corpus.exists():
+        if not CORPUS.exists():
+            raise NotFound(f"{CORPUS} is not there; restore it with `git checkout data/demo`")
+        store.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(CORPUS, corpus)
+    work = store / "work"
+    if all((work / f"{s}.npy").exists() for s in ("train", "validation")):
+        return
+    work.mkdir(parents=True, exist_ok=True)
+    report("training the tokenizer and encoding the corpus")
+    vocabulary = _language_model("demo-large").vocabulary
+    tokenizer = train_tokenizer(corpus, vocabulary)
+    counts = source_counts(tokenizer, corpus)
+    for label in ("demo-large", "demo-small"):
+        save_token_counts(model_path(store, label) / "token_counts.safetensors", counts)
+        tokenizer.save(str(model_path(store, label) / "tokenizer.json"))
+    for split in ("train", "validation"):
+        staged = work / f"{split}.tmp.npy"
+        np.save(staged, token_stream(tokenizer, corpus, split))
+        staged.replace(work / f"{split}.npy")
+
+
+def _language_model(label: str) -> LanguageModelRecipe:
+    dials = recipes.resolve(f"models/{label}").dials
+    assert isinstance(dials, LanguageModelRecipe)
+    return dials
+
+
+def train(recipe: Recipe, store: Path, report: Report) -> Path:
+    """Train one recipe into `store` and return its folder; does nothing when it is there."""
+    if isinstance(recipe.dials, LanguageModelRecipe):
+        return _train_language_model(recipe.name.removeprefix("models/"), recipe.dials, store, report)
+    folder = run_path(store, recipe.name)
+    if (folder / "provenance.json").exists():
+        recorded = read_run(folder).config["training"]
+        if recorded == _plain(recipe.dials):
+            report("already trained")
+            return folder
+    if not model_path(store, recipe.dials.model).joinpath("history.json").exists():
+        raise NotFound(
+            f"{store} holds no language model {recipe.dials.model}; train it with "
+            f"`readout-atlas train models/{recipe.dials.model} --store {store}`"
+        )
+    if isinstance(recipe.dials, CrosscoderRecipe):
+        _train_crosscoder(recipe.name, recipe.dials, store, folder, report)
+    else:
+        _train_prism(recipe.name, recipe.dials, store, folder, report)
+    return folder
+
+
+def _train_language_model(
+    label: str, dials: LanguageModelRecipe, store: Path, report: Report
+) -> Path:
+    folder = model_path(store, label)
+    if (folder / "history.json").exists():
+        report("already trained")
+        return folder
+    prepare_text(store, report)
+    work = store / "work"
+    streams = {s: np.load(work / f"{s}.npy") for s in ("train", "validation")}
+    pretrain(dials, streams["train"], streams["validation"], work / label, report)
+    export_model(work / label, store, label, dials, streams["validation"], report)
+    return folder
+
+
+def _plain(dials: Any) -> dict[str, Any]:
+    """Dials as JSON gives them back."""
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(dials).items()}
+
+
+def _train_crosscoder(
+    run: str, dials: CrosscoderRecipe, store: Path, folder: Path, report: Report
+) -> None:
+    steps = list(_kept_steps(store, dials.model))
+    name = model_name(dials.model)
+    raw = load_snapshots(store, name, steps, dials.matrix)
+    _, x = standardize(raw)
+    rows = torch.ones(x.shape[1], dtype=torch.bool)
+    if dials.min_count:
+        rows = token_counts(store, dials.model) >= dials.min_count
+        report(f"training on {int(rows.sum())} of {len(rows)} rows")
+    began = time.monotonic()
+    trained = train_crosscoder(x[:, rows], dials, report)
+    seconds = time.monotonic() - began
+    write_crosscoder(folder / "dictionary.safetensors", trained, torch.float16)
+    config = {
+        "run": run, "model": dials.model, "model_name": name, "matrix": dials.matrix,
+        "kind": "crosscoder" if len(steps) > 1 else "sae", "steps": steps, "seed": dials.seed,
+        "config": {"act_fn": "jumprelu", "d_sae": dials.d_sae, "d_model": x.shape[2], "k": None},
+        "training": _plain(dials), "input_preprocess": "center_scale",
+    }
+    write_json(folder / "config.json", config)
+    inputs = [snapshot_path(store, name, s, dials.matrix) for s in steps]
+    _finish(store, folder, inputs, dials.seed, seconds, lambda: quality(*_reread(folder, x)))
+
+
+def _reread(folder: Path, x: Tensor) -> tuple[Any, Tensor]:
+    """The dictionary as written (fp16), so that recorded figures are of what is shipped."""
+    from atlas.artifacts import RunFolder, read_crosscoder
+
+    return read_crosscoder(RunFolder(folder, read_json(folder / "config.json"), {}, {})), x
+
+
+def _train_prism(run: str, dials: PrismRecipe, store: Path, folder: Path, report: Report) -> None:
+    from atlas.artifacts import RunFolder, read_prism
+
+    steps = _kept_steps(store, dials.model)
+    name = model_name(dials.model)
+    language_model = _language_model(dials.model)
+    stream = np.load(store / "work" / "train.npy")
+    model = kept_model(store, dials.model, language_model, steps[-1])
+    hidden = hidden_states(model, stream, language_model.context, dials.hidden_states, dials.seed)
+    W = load_snapshot(store, name, steps[-1], "W_U")
+    began = time.monotonic()
+    trained = train_prism(W, hidden, dials, report)
+    seconds = time.monotonic() - began
+    write_prism(folder / "dictionary.safetensors", trained, torch.float16)
+    config = {
+        "run": run, "model": dials.model, "model_name": name, "matrix": "W_U", "kind": "prism",
+        "steps": steps[-1:], "seed": dials.seed,
+        "config": {"act_fn": "topk", "d_sae": dials.d_sae, "d_model": W.shape[1], "k": dials.k},
+        "training": _plain(dials), "input_preprocess": "center_normalise",
+    }
+    write_json(folder / "config.json", config)
+    inputs = [snapshot_path(store, name, steps[-1], "W_U")]
+    written = RunFolder(folder, config, {}, {})
+    _finish(store, folder, inputs, dials.seed, seconds,
+            lambda: prism_quality(read_prism(written), W))
+
+
+def _finish(
+    store: Path, folder: Path, inputs: list[Path], seed: int, seconds: float,
+    measure: Callable[[], Any],
+) -> None:
+    """Measure what was written and record where it came from; provenance is written last."""
+    metrics = {
+        k: v.tolist() if isinstance(v, Tensor) else v
+        for k, v in dataclasses.asdict(measure()).items()
+    }
+    write_json(folder / "metrics.json", metrics | {"seconds": round(seconds, 1)})
+    write_json(folder / "provenance.json", {
+        "inputs": {str(p.relative_to(store)): sha256(p) for p in inputs},
+        "weights": sha256(folder / "dictionary.safetensors"),
+        "versions": {p: version(p) for p in ("torch", "transformers", "safetensors", "numpy")},
+        "python": platform.python_version(),
+        "seed": seed, "seconds": round(seconds, 1), "threads": torch.get_num_threads(),
+        "device": "cpu", "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    })
+
+
+def _kept_steps(store: Path, label: str) -> list[int]:
+    return read_json(model_path(store, label) / "history.json")["recipe"]["snapshots"]
+
+
+def token_counts(store: Path, label: str) -> Tensor:
+    """Occurrences of each token in the training text, (V,) int64."""
+    counts = load_tensors(model_path(store, label) / "token_counts.safetensors")
+    return torch.stack(list(counts.values())).long().sum(0)
+
+
+def tokenizer_of(store: Path, label: str) -> Tokenizer:
+    """The tokenizer of a language model in a store."""
+    return Tokenizer.from_file(str(model_path(store, label) / "tokenizer.json"))
