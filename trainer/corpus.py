@@ -27,13 +27,18 @@ from pathlib import Path
 VALIDATION_SHARE = 0.015
 """Share of the documents of a source that is held out, at least one document."""
 
-LANGUAGES = "ru uk bg el ja zh_Hans zh_CN ko ar fa he hi fr de es it pt_BR tr pl".split()
+LANGUAGES = ("ru", "uk", "bg", "el", "ja", "zh_Hans", "zh_CN", "ko", "ar", "fa", "he", "hi", "fr",
+             "de", "es", "it", "pt_BR", "tr", "pl")
+
+LOCALES = ("ru_RU", "uk_UA", "bg_BG", "el_GR", "ja_JP", "zh_CN", "ko_KR", "ar_AA", "he_IL", "hi_IN",
+           "fr_FR", "de_DE", "es_ES", "fa_IR")
 
 
 def read(path: Path) -> str:
     """Text of a plain or gzipped file; bytes that are not UTF-8 become U+FFFD."""
-    raw = gzip.open(path).read() if path.suffix in {".gz", ".dz"} else path.read_bytes()
-    return raw.decode("utf8", "replace")
+    raw = path.read_bytes()
+    packed = path.suffix in {".gz", ".dz"}
+    return (gzip.decompress(raw) if packed else raw).decode("utf8", "replace")
 
 
 def blocks(lines: list[str], size: int) -> list[str]:
@@ -126,8 +131,7 @@ def translations(root: Path) -> Iterable[str]:
 
 def word_lists(root: Path) -> Iterable[str]:
     rng = random.Random(0)
-    locales = "ru_RU uk_UA bg_BG el_GR ja_JP zh_CN ko_KR ar_AA he_IL hi_IN fr_FR de_DE es_ES fa_IR"
-    for locale in locales.split():
+    for locale in LOCALES:
         for path in sorted(root.glob(f"faker/faker/providers/*/{locale}/__init__.py")):
             words = [w for w in re.findall(r'"([^"\n]*)"', read(path)) if re.search(r"\w", w)]
             words = [w for w in words if "{{" not in w]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from atlas.crosscoder import Crosscoder, JumpReLU
+from atlas.crosscoder import Crosscoder, JumpReLU, tanh_quad
 from atlas.errors import Diverged
 
 
@@ -85,11 +85,6 @@ class Losses:
     """Mean number of features firing per row and snapshot."""
 
 
-def tanh_quad(frequency: Tensor, scale: float) -> Tensor:
-    """Sparsity penalty f (1 + f / scale) per feature (Ge et al. eq. 9)."""
-    return frequency * (1 + frequency / scale)
-
-
 def crosscoder_losses(
     model: TrainableCrosscoder, x: Tensor, recipe: CrosscoderRecipe, sparsity_weight: float
 ) -> Losses:
@@ -134,7 +129,9 @@ def sparsity_multiplier(step: int, total: int, warmup: float) -> float:
     return min(1.0, step / t_warm) if t_warm else 1.0
 
 
-def row_batches(n_rows: int, batch: int, epochs: int, generator: torch.Generator) -> Iterator[Tensor]:
+def row_batches(
+    n_rows: int, batch: int, epochs: int, generator: torch.Generator
+) -> Iterator[Tensor]:
     """Row numbers of each step: every epoch a fresh permutation, the last short batch kept."""
     for _ in range(epochs):
         yield from torch.randperm(n_rows, generator=generator).split(batch)

@@ -23,10 +23,13 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from atlas.artifacts import (
+    RunFolder,
     load_snapshot,
     load_snapshots,
     load_tensors,
+    read_crosscoder,
     read_json,
+    read_prism,
     read_run,
     sha256,
     snapshot_path,
@@ -37,6 +40,7 @@ from atlas.artifacts import (
 from atlas.crosscoder import quality, standardize
 from atlas.errors import NotFound
 from atlas.places import DEMO, model_path, run_path
+from atlas.prism import normalise_rows
 from atlas.prism import quality as prism_quality
 from trainer import recipes
 from trainer.crosscoder import CrosscoderRecipe, train_crosscoder
@@ -112,7 +116,8 @@ def _language_model(label: str) -> LanguageModelRecipe:
 def train(recipe: Recipe, store: Path, report: Report) -> Path:
     """Train one recipe into `store` and return its folder; does nothing when it is there."""
     if isinstance(recipe.dials, LanguageModelRecipe):
-        return _train_language_model(recipe.name.removeprefix("models/"), recipe.dials, store, report)
+        label = recipe.name.removeprefix("models/")
+        return _train_language_model(label, recipe.dials, store, report)
     folder = run_path(store, recipe.name)
     if (folder / "provenance.json").exists():
         recorded = read_run(folder).config["training"]
@@ -174,19 +179,11 @@ def _train_crosscoder(
     }
     write_json(folder / "config.json", config)
     inputs = [snapshot_path(store, name, s, dials.matrix) for s in steps]
-    _finish(store, folder, inputs, dials.seed, seconds, lambda: quality(*_reread(folder, x)))
-
-
-def _reread(folder: Path, x: Tensor) -> tuple[Any, Tensor]:
-    """The dictionary as written (fp16), so that recorded figures are of what is shipped."""
-    from atlas.artifacts import RunFolder, read_crosscoder
-
-    return read_crosscoder(RunFolder(folder, read_json(folder / "config.json"), {}, {})), x
+    written = RunFolder(folder, config, {}, {})
+    _finish(store, folder, inputs, dials.seed, seconds, quality(read_crosscoder(written), x))
 
 
 def _train_prism(run: str, dials: PrismRecipe, store: Path, folder: Path, report: Report) -> None:
-    from atlas.artifacts import RunFolder, read_prism
-
     steps = _kept_steps(store, dials.model)
     name = model_name(dials.model)
     language_model = _language_model(dials.model)
@@ -207,18 +204,21 @@ def _train_prism(run: str, dials: PrismRecipe, store: Path, folder: Path, report
     write_json(folder / "config.json", config)
     inputs = [snapshot_path(store, name, steps[-1], "W_U")]
     written = RunFolder(folder, config, {}, {})
-    _finish(store, folder, inputs, dials.seed, seconds,
-            lambda: prism_quality(read_prism(written), W))
+    prism = read_prism(written)
+    measured = prism_quality(prism, normalise_rows(W, prism.row_mean)[0])
+    _finish(store, folder, inputs, dials.seed, seconds, measured)
 
 
 def _finish(
-    store: Path, folder: Path, inputs: list[Path], seed: int, seconds: float,
-    measure: Callable[[], Any],
+    store: Path, folder: Path, inputs: list[Path], seed: int, seconds: float, measured: Any
 ) -> None:
-    """Measure what was written and record where it came from; provenance is written last."""
+    """Record what was measured on the weights as written, and where they came from.
+
+    Provenance is written last: a folder without it is not finished.
+    """
     metrics = {
         k: v.tolist() if isinstance(v, Tensor) else v
-        for k, v in dataclasses.asdict(measure()).items()
+        for k, v in dataclasses.asdict(measured).items()
     }
     write_json(folder / "metrics.json", metrics | {"seconds": round(seconds, 1)})
     write_json(folder / "provenance.json", {

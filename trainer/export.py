@@ -93,7 +93,8 @@ def hidden_states(
     """`n` hidden states that enter the head, (n, d), at random positions of random sequences."""
     rows = torch.from_numpy(sequences(stream.astype(np.int64), context))
     generator = torch.Generator().manual_seed(seed)
-    picked = rows[torch.randperm(len(rows), generator=generator)[: -(-n // 16)]]
+    enough = -(-n // min(16, context))  # about 16 positions of each sequence
+    picked = rows[torch.randperm(len(rows), generator=generator)[:enough]]
     states = torch.cat([
         model.gpt_neox(input_ids=chunk[:, :-1]).last_hidden_state for chunk in picked.split(32)
     ]).flatten(0, 1)
