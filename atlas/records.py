@@ -1,0 +1,198 @@
+"""What the store answers with: frozen records, arrays and frames, no connection behind them.
+
+Everywhere: a float that is not available is nan, a step or name that is not available is None.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+
+@dataclass(frozen=True)
+class RunCard:
+    """One dictionary of the store."""
+
+    run: str
+    """Its id, e.g. `demo/large/W_U/cross-snapshot-24/d512/seed0`."""
+    model: str
+    """Short name of the language model, e.g. `demo-large`."""
+    model_name: str
+    """Full name, e.g. `readout-atlas/demo-large`."""
+    matrix: str
+    """`W_U` or `W_E`."""
+    kind: str
+    """`crosscoder`, `sae` or `prism`."""
+    d_sae: int
+    d_model: int
+    seed: int
+    steps: tuple[int, ...]
+    """Pretraining step of every snapshot, rising."""
+    explained_variance: float
+    l0: float
+    dead_rate: float
+    legible_share: float
+    """Share of live features whose firing tokens belong to one kind; nan if not tested."""
+    legible_null: float
+    """The same with shuffled token identities."""
+    n_alive: int
+    hash: str
+    """Content digest of the run's file."""
+    file: str
+    """The run's file, relative to the store."""
+    bytes: int
+    sha256: str
+    folder: str
+    """The run folder, relative to the store."""
+    config: dict[str, Any]
+    metrics: dict[str, Any]
+    provenance: dict[str, Any]
+    created: str
+    problem: str | None = None
+    """Why its features cannot be read, with the mending command; None when they can."""
+
+
+@dataclass(frozen=True)
+class TokenList:
+    """Tokens with a number each, best first."""
+
+    tokens: np.ndarray
+    """(n,) int32 vocabulary entries."""
+    values: np.ndarray
+    """(n,) float32: cosines of promoted tokens, pre-activations of firing tokens."""
+    texts: tuple[str, ...]
+    """What is drawn for each."""
+
+
+@dataclass(frozen=True)
+class NeighbourList:
+    """Features with a similar direction at the last snapshot, most similar first."""
+
+    features: np.ndarray
+    """(n,) int32."""
+    cosines: np.ndarray
+    """(n,) float32."""
+    labels: tuple[str, ...]
+    profiles: tuple[str | None, ...]
+
+
+@dataclass(frozen=True)
+class FeatureInfo:
+    """The numbers of one feature; `Store.column_comments` explains each."""
+
+    feature: int
+    alive: bool
+    threshold: float
+    contribution: float
+    profile: str | None
+    birth_step: int | None
+    birth_floor_step: int | None
+    peak_step: int | None
+    death_step: int | None
+    lifetime: float
+    first_active_step: int | None
+    stabilized_step: int | None
+    norm_max: float
+    norm_final: float
+    rate_max: float
+    rate_final: float
+    n_tokens: int
+    max_rotation: float
+    max_rotation_step: int | None
+    drift: float
+    cusum_rate: float
+    kind: str | None
+    kind_share: float
+    kind_enrichment: float
+    kind_p: float
+    legible: bool
+    label: str
+    """The strongest firing tokens as they are drawn, separated by spaces; '' if none."""
+
+
+@dataclass(frozen=True)
+class FeatureCard:
+    """All that the page of one feature shows."""
+
+    run: str
+    info: FeatureInfo
+    steps: tuple[int, ...]
+    norm: np.ndarray
+    """(K,) decoder norms; all nan for a prism."""
+    rate: np.ndarray
+    """(K,) shares of rows on which it fires."""
+    rotation: np.ndarray
+    """(K-1,) turns between neighbouring snapshots; nan where a norm is 0."""
+    to_terminal: np.ndarray
+    """(K,) turn to the direction of the last snapshot; nan where a norm is 0."""
+    promoted: tuple[TokenList, ...]
+    """K lists of tokens whose centred row points along the direction."""
+    suppressed: tuple[TokenList, ...]
+    """K lists of tokens whose centred row points against it."""
+    firing: TokenList
+    """Tokens on which it fires at one snapshot or more, at most 200;
+    `info.n_tokens` says of how many."""
+    neighbours: NeighbourList
+
+
+@dataclass(frozen=True)
+class TokenCard:
+    """All that the page of one token shows in one run."""
+
+    run: str
+    token: int
+    text: str
+    """What is drawn."""
+    plain: str | None
+    """The bytes as text; None when they are not UTF-8."""
+    raw: bytes | None
+    """The bytes; None for a row that the tokenizer never uses."""
+    script: str | None
+    n_train: int | None
+    """Occurrences in the training text; None when not counted."""
+    steps: tuple[int, ...]
+    features: pd.DataFrame
+    """Features that fire on the token: feature, p, label, profile, kind, norm (list of K),
+    activation (list of K, 0 where it does not fire) and contribution (list of K: activation
+    times norm, the length it adds to the standardised row), largest final contribution first."""
+    promoted_by: pd.DataFrame
+    """Features that promote the token: feature, label, profile, kind, best_rank (from 0),
+    best_step, steps (list of the steps at which they do)."""
+
+
+class TokenMode(Enum):
+    """How a typed text is compared with tokens; a leading space counts in all of them."""
+
+    EXACT = "exact"
+    PREFIX = "prefix"
+    SUBSTRING = "substring"
+    """Anywhere in the token, upper and lower case alike."""
+
+
+@dataclass(frozen=True)
+class Filters:
+    """Which features Browse lists; the default is all of them."""
+
+    text: str = ""
+    """Part of a label token or of the kind, case ignored; `#123` is the feature 123."""
+    token: str = ""
+    """Text of tokens that the feature promotes at some snapshot or fires on."""
+    token_mode: str = "exact"
+    """A value of `TokenMode`."""
+    profiles: tuple[str, ...] = ()
+    """Profiles to keep; empty keeps all."""
+    birth_from: int | None = None
+    """Smallest birth step."""
+    birth_to: int | None = None
+    """Largest birth step."""
+    floor_corrected: bool = False
+    """Use the floor-corrected birth for the two limits."""
+    alive: bool = False
+    """Only features that fire."""
+    legible: bool = False
+    """Only features whose firing tokens belong to one kind."""
+    min_rate: float | None = None
+    """Smallest largest rate."""
+

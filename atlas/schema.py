@@ -1,0 +1,259 @@
+"""The tables of a store: one file per run and one catalog over all runs.
+
+Every column carries its meaning as a COMMENT; pages show it as a tooltip and on the Method page,
+so a number is explained in one place. Missing values are NULL, never 0. A change here raises
+`SCHEMA`; a store is derived data, so an older one is rebuilt, not migrated.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+SCHEMA = 1
+"""Version of the tables below, written into every file and into the pointer."""
+STORAGE = "v1.5.0"
+"""DuckDB storage version of the files (reliability section 5, R6): readable from DuckDB 1.5 on.
+1.4 would be kinder still, but does not compress floats in small blocks: half as large again."""
+MAX_SNAPSHOTS = 64
+"""Snapshots of a run that fit the bit mask of `token_index`."""
+PROMOTED = 20
+"""Promoted and suppressed tokens kept per feature and snapshot."""
+NEIGHBOURS = 20
+"""Neighbours kept per feature."""
+FIRING = 200
+"""Firing tokens kept per feature, strongest first; the code by token has all of them."""
+COSINE_DECIMALS = 3
+"""Decimals kept of a cosine: rounded numbers pack into half the space."""
+LABEL = 6
+"""Strongest firing tokens that stand for a feature in a table."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table."""
+
+    name: str
+    type: str
+    """DuckDB type with constraints."""
+    comment: str
+    """Meaning, unit and source, in a sentence that a page can show."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table; rows are unique in `key` and stored in its order."""
+
+    name: str
+    comment: str
+    key: tuple[str, ...]
+    columns: tuple[Column, ...]
+
+
+def _table(name: str, key: str, comment: str, *columns: tuple[str, str, str]) -> Table:
+    return Table(name, comment, tuple(key.split()), tuple(Column(*c) for c in columns))
+
+
+_SHARE = "FLOAT CHECK ({0} BETWEEN 0 AND 1)"
+_FINITE = "FLOAT CHECK (isfinite({0}))"
+
+
+RUN_TABLES: tuple[Table, ...] = (
+    _table(
+        "meta", "key", "What the file was made from.",
+        ("key", "VARCHAR NOT NULL", "Name of the entry."),
+        ("value", "VARCHAR NOT NULL", "Its value; JSON where it has parts."),
+    ),
+    _table(
+        "snapshot", "k", "The pretraining steps of the run.",
+        ("k", "INTEGER NOT NULL", "Number of the snapshot, from 0."),
+        ("step", "INTEGER NOT NULL", "Pretraining step of the language model."),
+        ("tau", "DOUBLE", "Log time in [0, 1]: log(1+step) between first and last snapshot "
+                          "(crosscoder-method §8.2)."),
+        ("births", "INTEGER", "Features whose decoder norm first reaches half its maximum here."),
+        ("births_floor", "INTEGER", "The same after the noise floor is taken off the norm."),
+        ("deaths", "INTEGER", "Features whose norm is last at half its maximum here, though the "
+                              "run goes on."),
+        ("alive", "INTEGER", "Features whose norm is at least half its maximum here."),
+        ("explained_variance", _FINITE.format("explained_variance"),
+         "1 - squared error / squared length of the standardised rows at this snapshot (§6.3)."),
+        ("l0", _FINITE.format("l0"), "Mean number of features that fire on a row here (§6.3)."),
+    ),
+    _table(
+        "feature", "feature", "One row per feature: everything that is one number.",
+        ("feature", "INTEGER NOT NULL", "Index of the feature; it means nothing outside its run."),
+        ("alive", "BOOLEAN NOT NULL", "Fires on more than one in a million (row, snapshot) pairs; "
+                                      "a dead feature does not (§6.1)."),
+        ("threshold", _FINITE.format("threshold"),
+         "JumpReLU threshold: the feature fires where pre-activation times norm exceeds it."),
+        ("contribution", _FINITE.format("contribution"),
+         "Mean length the feature adds to a row at its strongest snapshot, in units of "
+         "standardised rows: what Browse sorts by."),
+        ("profile", "VARCHAR", "Shape of the life: persistent, transitional, early-decaying, "
+                               "late-emerging, mixed or inactive, from the decoder norm (§8.2)."),
+        ("birth_step", "INTEGER", "First step at which the decoder norm is at least half its "
+                                  "maximum (§8.2)."),
+        ("birth_floor_step", "INTEGER",
+         "Birth after the norm that noise alone would give is taken off. Not available: the norm "
+         "never rises above that floor."),
+        ("peak_step", "INTEGER", "Step of the largest rate; the later one on ties (§8.1)."),
+        ("death_step", "INTEGER", "Last step at which the norm is at least half its maximum. Not "
+                                  "available: it still is at the last snapshot."),
+        ("lifetime", _SHARE.format("lifetime"),
+         "Share of snapshots at which the rate exceeds a tenth of its maximum (§8.1)."),
+        ("first_active_step", "INTEGER", "First of two snapshots in a row at which the rate "
+                                         "exceeds a tenth of its maximum (§8.1)."),
+        ("stabilized_step", "INTEGER", "Step from which rate and direction stay close to their "
+                                       "final values (§8.1)."),
+        ("norm_max", _FINITE.format("norm_max"), "Largest decoder norm over snapshots."),
+        ("norm_final", _FINITE.format("norm_final"), "Decoder norm at the last snapshot."),
+        ("rate_max", _SHARE.format("rate_max"),
+         "Largest share of rows on which the feature fires at one snapshot."),
+        ("rate_final", _SHARE.format("rate_final"),
+         "Share of rows on which the feature fires at the last snapshot."),
+        ("n_tokens", "INTEGER NOT NULL", "Tokens on which the feature fires at one snapshot or "
+                                         "more."),
+        ("max_rotation", _FINITE.format("max_rotation"),
+         "Largest turn between neighbouring snapshots, 1 - cosine, 0 to 2 (§7.2)."),
+        ("max_rotation_step", "INTEGER", "Later step of the pair with the largest turn."),
+        ("drift", _FINITE.format("drift"),
+         "Mean turn after the first activity, weighted by the norms (§8.1)."),
+        ("cusum_rate", _FINITE.format("cusum_rate"),
+         "Largest absolute cumulative deviation of the rate from its mean (§7.4)."),
+        ("kind", "VARCHAR", "Token kind that the strongest firing tokens share most clearly."),
+        ("kind_share", _SHARE.format("kind_share"), "Share of them that belong to that kind."),
+        ("kind_enrichment", _FINITE.format("kind_enrichment"),
+         "That share over the kind's share of the vocabulary."),
+        ("kind_p", _SHARE.format("kind_p"),
+         "Hypergeometric probability of at least that share, corrected for the number of kinds."),
+        ("legible", "BOOLEAN NOT NULL", "The kind passes the test of legibility."),
+        ("label", "INTEGER[]", "The strongest firing tokens among those the dictionary was fitted "
+                               "to; among all if there are none."),
+    ),
+    _table(
+        "life", "feature", "One row per feature: its course over the snapshots.",
+        ("feature", "INTEGER NOT NULL", "Index of the feature."),
+        ("norm", "FLOAT[]", "Decoder norm at every snapshot."),
+        ("rate", "FLOAT[]", "Share of rows on which the feature fires, at every snapshot."),
+        ("rotation", "FLOAT[]", "1 - cosine between neighbouring snapshots, one value fewer."),
+        ("to_terminal", "FLOAT[]", "1 - cosine to the direction at the last snapshot."),
+    ),
+    _table(
+        "promoted", "feature k", "Tokens whose centred row points most along or against a "
+                                 "direction, per snapshot.",
+        ("feature", "INTEGER NOT NULL", "Index of the feature."),
+        ("k", "INTEGER NOT NULL", "Number of the snapshot."),
+        ("tokens", "INTEGER[]", "Tokens with the largest cosine, largest first."),
+        ("cosines", "FLOAT[]", "Their cosines, to three decimals."),
+        ("suppressed", "INTEGER[]", "Tokens with the smallest cosine, smallest first."),
+        ("suppressed_cosines", "FLOAT[]", "Their cosines, to three decimals."),
+    ),
+    _table(
+        "code_by_feature", "feature", "The sparse code, by feature: its strongest tokens.",
+        ("feature", "INTEGER NOT NULL", "Index of the feature."),
+        ("tokens", "INTEGER[]", "Tokens on which it fires at one snapshot or more: the 200 "
+                                "strongest, strongest first."),
+        ("p", "FLOAT[]", "Their pre-activations, shared by all snapshots; of a prism, row norm "
+                         "times code."),
+    ),
+    _table(
+        "code_by_token", "token", "The sparse code, by token, whole.",
+        ("token", "INTEGER NOT NULL", "Vocabulary entry."),
+        ("features", "INTEGER[]", "Features that fire on it at one snapshot or more, in order."),
+        ("p", "FLOAT[]", "Their pre-activations, shared by all snapshots, to about a thousandth "
+                         "of the median; at every snapshot the same features fire as unrounded."),
+    ),
+    _table(
+        "token_index", "token feature", "Which features promote a token, and when.",
+        ("token", "INTEGER NOT NULL", "Vocabulary entry."),
+        ("feature", "INTEGER NOT NULL", "Index of the feature."),
+        ("snapshots", "UBIGINT NOT NULL", "Bit k is set when the token is promoted at snapshot k."),
+        ("best_rank", "UTINYINT NOT NULL", "Best place among the promoted tokens, from 0."),
+        ("best_k", "UTINYINT NOT NULL", "Snapshot of that place, the first on ties."),
+    ),
+    _table(
+        "neighbour", "feature", "Features with the most similar direction at the last snapshot.",
+        ("feature", "INTEGER NOT NULL", "Index of the feature."),
+        ("ids", "INTEGER[]", "Neighbours, most similar first."),
+        ("cosines", "FLOAT[]", "Their cosines, to three decimals."),
+    ),
+    _table(
+        "population", "metric k", "How a measure is spread over the features that are alive.",
+        ("metric", "VARCHAR NOT NULL", "norm, rate, rotation or to_terminal."),
+        ("k", "INTEGER NOT NULL", "Number of the snapshot; of the later one for rotation."),
+        ("q", "FLOAT[5]", "The 5, 25, 50, 75 and 95 % quantiles."),
+    ),
+)
+
+CATALOG_TABLES: tuple[Table, ...] = (
+    _table(
+        "meta", "key", "What the catalog was made from.",
+        ("key", "VARCHAR NOT NULL", "Name of the entry."),
+        ("value", "VARCHAR NOT NULL", "Its value."),
+    ),
+    _table(
+        "run", "run", "One row per dictionary in the store.",
+        ("run", "VARCHAR NOT NULL", "Id of the run: its path in the inventory."),
+        ("model", "VARCHAR NOT NULL", "Short name of the language model."),
+        ("model_name", "VARCHAR NOT NULL", "Full name of the language model."),
+        ("matrix", "VARCHAR NOT NULL", "W_U (unembedding) or W_E (embedding)."),
+        ("kind", "VARCHAR NOT NULL", "crosscoder, sae (one snapshot) or prism (TopK over unit "
+                                     "rows)."),
+        ("d_sae", "INTEGER NOT NULL", "Number of features, dead ones included."),
+        ("d_model", "INTEGER NOT NULL", "Width of the language model."),
+        ("seed", "INTEGER NOT NULL", "Seed of the dictionary's training."),
+        ("steps", "INTEGER[] NOT NULL", "Pretraining steps of its snapshots."),
+        ("explained_variance", _FINITE.format("explained_variance"),
+         "1 - squared error / squared length of the standardised rows, all snapshots (§6.2); for "
+         "a prism, of the unit rows."),
+        ("l0", _FINITE.format("l0"), "Mean number of features that fire on a row and snapshot."),
+        ("dead_rate", _SHARE.format("dead_rate"), "Share of features that never fire (§6.1)."),
+        ("legible_share", _SHARE.format("legible_share"),
+         "Share of live features whose firing tokens belong to one kind."),
+        ("legible_null", _SHARE.format("legible_null"),
+         "The same share when token identities are shuffled."),
+        ("n_alive", "INTEGER NOT NULL", "Features that fire at all."),
+        ("hash", "VARCHAR NOT NULL", "Digest of everything derived from the run."),
+        ("file", "VARCHAR NOT NULL", "Its file, relative to the store."),
+        ("bytes", "BIGINT NOT NULL", "Size of that file."),
+        ("sha256", "VARCHAR NOT NULL", "Hash of that file, for the doctor."),
+        ("folder", "VARCHAR NOT NULL", "Its run folder, relative to the store."),
+        ("config", "JSON NOT NULL", "Its config.json."),
+        ("metrics", "JSON NOT NULL", "Its metrics.json: quality as recorded by the training."),
+        ("provenance", "JSON NOT NULL", "Its provenance.json: inputs, code and machine."),
+        ("created", "VARCHAR NOT NULL", "When its file was built, UTC."),
+    ),
+    _table(
+        "token", "model token", "The vocabulary of every language model.",
+        ("model", "VARCHAR NOT NULL", "Short name of the language model."),
+        ("token", "INTEGER NOT NULL", "Vocabulary entry."),
+        ("raw", "BLOB", "Its bytes. Not available: a row that the tokenizer never uses."),
+        ("text", "VARCHAR NOT NULL", "What is drawn: spaces and control characters made visible."),
+        ("plain", "VARCHAR", "The bytes as text. Not available: they are not UTF-8."),
+        ("script", "VARCHAR", "Writing system of its letters."),
+        ("n_train", "BIGINT", "Occurrences in the text the language model was trained on."),
+    ),
+    _table(
+        "run_snapshot", "run k", "Births, deaths and fidelity of every run at every snapshot.",
+        ("run", "VARCHAR NOT NULL", "Id of the run."),
+        *((c.name, c.type, c.comment) for c in RUN_TABLES[1].columns),
+    ),
+)
+
+
+def statements(database: str, tables: tuple[Table, ...]) -> Iterator[str]:
+    """The statements that create `tables` in an attached database, comments included."""
+    for table in tables:
+        name = f"{database}.{table.name}"
+        columns = ", ".join(f"{c.name} {c.type}" for c in table.columns)
+        yield f"CREATE TABLE {name} ({columns})"
+        yield f"COMMENT ON TABLE {name} IS '{_quote(table.comment)}'"
+        for column in table.columns:
+            yield f"COMMENT ON COLUMN {name}.{column.name} IS '{_quote(column.comment)}'"
+
+
+def _quote(text: str) -> str:
+    return text.replace("'", "''")
+
+
+def table(tables: tuple[Table, ...], name: str) -> Table:
+    """The table called `name`."""
+    return next(t for t in tables if t.name == name)

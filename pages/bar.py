@@ -1,0 +1,107 @@
+"""What stands above every page: the brand and the links, the run, its scale and seed, the step."""
+
+import streamlit as st
+
+from atlas import markup
+from atlas.errors import AtlasError
+from atlas.records import RunCard
+from pages import shared
+from pages.shared import Here
+
+
+def run_name(card: RunCard) -> str:
+    """A run for the selector: model, matrix, kind and shape, seed."""
+    kind = f"{card.kind} × {len(card.steps)} snapshots" if len(card.steps) > 1 else card.kind
+    return f"{card.model} · {card.matrix} · {kind} · {card.d_sae:,} features · seed {card.seed}"
+
+
+def draw(pages: dict[str, st.Page], view: Here | None) -> None:
+    """The brand and the links; below it the run, its scale and seed, and the step control."""
+    with st.container(horizontal=True, vertical_alignment="center", gap="small", key="nav"):
+        st.html('<div class="atl-brand">Readout <i>Atlas</i></div>', width="content")
+        for page, found in pages.items():
+            parameters = shared.link_to(page, view) if view else None
+            st.page_link(found, label=shared.PAGES[page][0], query_params=parameters)
+    if view is None:
+        return
+    cards = sorted(
+        view.store.runs(), key=lambda c: (c.model, c.matrix, c.kind, c.d_sae, c.seed)
+    )
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium", key="context"):
+        _run_control(cards, view)
+        st.html(markup.wrap(_facts(view.card)), width="content")
+        _step_control(view)
+    for problem in view.problems:
+        st.html(markup.note(problem, "bad"))
+
+
+def _facts(card: RunCard) -> str:
+    found = (
+        ("scale", f"d = {card.d_model}"),
+        ("seed", str(card.seed)),
+        ("features alive", f"{card.n_alive:,} of {card.d_sae:,}"),
+        ("EV", markup.number(card.explained_variance, 2)),
+    )
+    cells = "".join(
+        f'<div><small>{name}</small><span class="num">{markup.escape(value)}</span></div>'
+        for name, value in found
+    )
+    return f'<div class="atl-here">{cells}</div>'
+
+
+def _run_control(cards: list[RunCard], view: Here) -> None:
+    names = {card.run: run_name(card) for card in cards}
+    st.session_state["run"] = view.run
+
+    def changed() -> None:
+        run = st.session_state["run"]
+        st.session_state["last_run"] = run
+        shared.address(run=run, **dict.fromkeys(shared.OF_ONE_RUN))
+
+    st.selectbox(
+        "run: model · matrix · dictionary · seed",
+        list(names),
+        format_func=names.get,
+        key="run",
+        on_change=changed,
+        width=460,
+    )
+
+
+def _step_control(view: Here) -> None:
+    steps = list(view.card.steps)
+    if len(steps) < 2:
+        st.html(
+            markup.wrap(
+                '<div class="atl-here"><div><small>step</small><span class="num">'
+                f"{steps[0]:,}, its only snapshot</span></div></div>"
+            ),
+            width="content",
+        )
+        return
+    st.session_state["step"] = view.step
+    st.select_slider(
+        "training step of the view",
+        steps,
+        format_func=markup.step_name,
+        key="step",
+        on_change=shared.writes("step", "step"),
+        width="stretch",
+    )
+
+
+def no_store(error: AtlasError) -> None:
+    """What stands on every page when there is no store to read."""
+    st.html(markup.wrap(markup.caption(
+        "There is no atlas to show yet.",
+        "The pages read a store: a folder of files that `readout-atlas build` writes.",
+    )))
+    shared.say(shared.sentence(error), "bad")
+    st.html(markup.definitions(
+        [
+            ("readout-atlas demo", "opens the atlas on the bundle that comes with the project"),
+            ("readout-atlas serve --store DIR", "opens it on a store of yours"),
+            ("readout-atlas doctor", "says what is missing and how to get it"),
+        ],
+        code=True,
+    ))

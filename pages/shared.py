@@ -1,0 +1,413 @@
+"""What all pages share: the opened store, cached answers, the view in the address, the bar.
+
+The address is the truth. A widget shows what the address says and, when changed, writes the
+address before the page runs; so every view has a link, Back works, and one change is one run of
+the script. `session_state` holds widget values and the last address of each page, nothing else.
+Only this file caches.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlencode
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from atlas import figures, markup, theme
+from atlas.errors import AtlasError, NotFound
+from atlas.places import store_from_environment
+from atlas.records import FeatureCard, Filters, RunCard, TokenCard
+from atlas.store import Store
+
+if TYPE_CHECKING:
+    from atlas.live import Explanation
+
+PAGES = {
+    "browse": ("Browse", "browse.py"),
+    "feature": ("Feature", "features.py"),
+    "token": ("Token", "tokens.py"),
+    "decompose": ("Decompose", "decompose.py"),
+    "runs": ("Runs", "runs.py"),
+    "method": ("Method", "method.py"),
+}
+"""Address, title and file of every page, in the order of the bar."""
+OWN = {
+    "browse": ("q", "profile", "birth", "alive", "legible", "floor", "sort", "order", "page"),
+    "feature": ("feature",),
+    "token": ("token",),
+    "decompose": ("prompt", "position", "target", "versus", "hidden"),
+    "runs": (),
+    "method": (),
+}
+"""Parameters that each page reads besides run and step."""
+OF_ONE_RUN = ("feature", "page")
+"""Parameters that mean nothing in another run."""
+FAVICON = Path(__file__).parent / "static" / "favicon.png"
+
+
+# --- the store ------------------------------------------------------------------------------
+
+
+def _follow(opened: Store) -> bool:
+    """Pick up a new generation; a broken one leaves the old generation in place."""
+    try:
+        opened.refresh()
+    except AtlasError:
+        return True
+    return True
+
+
+@st.cache_resource(show_spinner=False, validate=_follow, max_entries=2)
+def _opened(folder: str) -> Store:
+    return Store.open(folder)
+
+
+def store() -> Store:
+    """The store of this process, at its newest generation."""
+    return _opened(str(store_from_environment()))
+
+
+@dataclass(frozen=True)
+class Here:
+    """The view of this run of the script."""
+
+    store: Store
+    card: RunCard
+    step: int
+    """The chosen snapshot's training step."""
+    palette: theme.Palette
+    problems: tuple[str, ...] = ()
+    """What the address asked for and the store does not have."""
+
+    @property
+    def run(self) -> str:
+        """Id of the run."""
+        return self.card.run
+
+    @property
+    def k(self) -> int:
+        """Number of the chosen snapshot."""
+        return self.card.steps.index(self.step)
+
+
+def here() -> Here:
+    """Read run and step from the address; what is not there is replaced and said."""
+    opened = store()
+    cards = opened.runs()
+    if not cards:
+        raise NotFound(
+            f"the store {store_from_environment()} holds no run; `readout-atlas build RUN` adds one"
+        )
+    problems = []
+    asked = st.query_params.get("run")
+    names = [card.run for card in cards]
+    run = asked or st.session_state.get("last_run")
+    if asked and asked not in names:
+        problems.append(
+            f"There is no run “{clip(asked)}” in this store. It has {len(names)}: "
+            f"{', '.join(names[:8])}{' …' if len(names) > 8 else ''}. Another one is shown."
+        )
+    if run not in names:
+        run = default_run(cards)
+    card = cards[names.index(run)]
+    step, problem = _step(card)
+    if problem:
+        problems.append(problem)
+    return Here(opened, card, step, palette(), tuple(problems))
+
+
+def default_run(cards: list[RunCard]) -> str:
+    """The run that opens first: a readable crosscoder of W_U, of the widest model."""
+    def rank(card: RunCard) -> tuple:
+        return (
+            card.problem is not None,
+            card.kind != "crosscoder",
+            card.matrix != "W_U",
+            -card.d_model,
+            card.run,
+        )
+
+    return min(cards, key=rank).run
+
+
+def come_back(page: str) -> None:
+    """Mend the address that the browser's Back finds after a click opened another page.
+
+    Opening a page within the session writes the new parameters while the old page still stands,
+    and Back passes by that address: parameters of other pages give way to what this page showed.
+    """
+    now = st.query_params.to_dict()
+    others = {name for names in OWN.values() for name in names} - set(OWN[page])
+    if others.isdisjoint(now):
+        return
+    last = st.session_state.get(f"last_{page}", {})
+    kept = {name: value for name, value in now.items() if name not in others}
+    st.query_params.from_dict({**last, **kept})
+
+
+def unread(page: str) -> str:
+    """A sentence about parameters of the address that the page does not read; '' if none."""
+    known = ("run", "step", *OWN[page], "embed", "embed_options")
+    odd = [name for name in st.query_params.to_dict() if name not in known]
+    if not odd:
+        return ""
+    return (
+        f"This page does not read {', '.join(f'“{clip(name)}”' for name in odd[:5])}; it reads "
+        f"{', '.join(known[:-2])}."
+    )
+
+
+def _step(card: RunCard) -> tuple[int, str]:
+    asked = st.query_params.get("step")
+    if asked is None:
+        last = st.session_state.get("last_step")
+        return (last if last in card.steps else card.steps[-1]), ""
+    number = whole(asked)
+    if number in card.steps:
+        return number, ""
+    return card.steps[-1], (
+        f"There is no snapshot at step “{clip(asked)}”. This run has "
+        f"{', '.join(markup.step_name(s) for s in card.steps)}; the last one is shown."
+    )
+
+
+def palette() -> theme.Palette:
+    """The palette of the browser's theme."""
+    return theme.palette(st.context.theme.type == "dark")
+
+
+# --- the address ----------------------------------------------------------------------------
+
+
+def whole(text: str | None) -> int | None:
+    """A whole number from the address, None for anything else."""
+    try:
+        return int(text) if text is not None and len(text) < 12 else None
+    except ValueError:
+        return None
+
+
+def clip(text: str, most: int = 60) -> str:
+    """A text from the address, short enough for a message."""
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def sentence(error: Exception) -> str:
+    """An error's line as a sentence."""
+    text = str(error)
+    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith('.') else '.'}"
+
+
+def left_to_right(text: str) -> str:
+    """A list of tokens for a table cell: one right-to-left token must not turn the others."""
+    return f"\u200e{text}"
+
+
+def address(**changes: object) -> None:
+    """Change parameters of the address; None takes one away. Nothing is sent if nothing changes."""
+    now = st.query_params.to_dict()
+    wanted = dict(now)
+    for name, value in changes.items():
+        wanted.pop(name, None)
+        if value is not None and value != "":
+            wanted[name] = str(value)
+    if wanted != now:
+        st.query_params.from_dict(wanted)
+
+
+def writes(name: str, key: str, say: Callable = lambda value: value) -> Callable[[], None]:
+    """A callback that writes a widget's value into the address."""
+    def changed() -> None:
+        address(**{name: say(st.session_state[key])})
+
+    return changed
+
+
+def settle(view: Here, name: str, **parameters: object) -> None:
+    """Write the view into the address and remember it for the links of the bar."""
+    address(run=view.run, step=view.step, **parameters)
+    now = st.query_params.to_dict()
+    kept = {key: now[key] for key in OWN[name] if key in now}
+    st.session_state["last_run"] = view.run
+    st.session_state["last_step"] = view.step
+    st.session_state[f"last_{name}"] = {"run": view.run, **kept}
+
+
+def link_to(page: str, view: Here, **parameters: object) -> dict[str, str]:
+    """Parameters of a link to a page: this run and step, what the page last showed, changes."""
+    last = dict(st.session_state.get(f"last_{page}", {}))
+    if last.pop("run", view.run) != view.run:
+        last = {name: value for name, value in last.items() if name not in OF_ONE_RUN}
+    found = {"run": view.run, "step": view.step, **last, **parameters}
+    return {name: str(value) for name, value in found.items() if value is not None}
+
+
+def href(page: str, view: Here, **parameters: object) -> str:
+    """A relative address for plain links inside fragments, without what the page last showed."""
+    path = "" if page == "browse" else page
+    return f"{path}?{urlencode({'run': view.run, 'step': view.step, **parameters})}"
+
+
+def go(page: str, view: Here, **parameters: object) -> None:
+    """Open another page within the session; called from callbacks, one run of the script."""
+    st.switch_page(PAGES[page][1], query_params=link_to(page, view, **parameters))
+
+
+def full_link() -> str:
+    """The address of this view, to copy."""
+    base = (st.context.url or "").split("?")[0]
+    query = urlencode(st.query_params.to_dict())
+    return f"{base}?{query}" if query else base
+
+
+def picked(key: str) -> int | None:
+    """Row of a click into a table with single-cell selection; the selection is cleared."""
+    state = st.session_state.get(key)
+    cells = state["selection"]["cells"] if state else []
+    if not cells:
+        return None
+    st.session_state[key] = {"selection": {"rows": [], "columns": [], "cells": []}}
+    return int(cells[0][0])
+
+
+# --- what is drawn on every page --------------------------------------------------------------
+
+
+def style(p: theme.Palette) -> None:
+    """The classes of all fragments, once per page."""
+    st.html(markup.stylesheet(p))
+
+
+def say(text: str, tone: str = "") -> None:
+    """A calm message in place."""
+    st.html(markup.note(text, tone))
+
+
+def caption(lead: str, rest: str = "", hot: str = "", tail: str = "") -> None:
+    """A caption over a figure or table."""
+    st.html(markup.wrap(markup.caption(lead, rest, hot, tail)))
+
+
+def chart(figure: dict, key: str, alt: str) -> None:
+    """A Plotly figure with our own template and no mode bar."""
+    st.plotly_chart(
+        figure,
+        theme=None,
+        key=key,
+        alt=alt,
+        config={"displayModeBar": False, "responsive": True, "scrollZoom": False},
+    )
+
+
+# --- cached answers ---------------------------------------------------------------------------
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
+def feature_card(digest: str, run: str, feature: int) -> FeatureCard:
+    """Everything about one feature."""
+    return store().feature(run, feature)
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
+def token_card(digest: str, run: str, token: int) -> TokenCard:
+    """Everything about one token in one run."""
+    return store().token(run, token)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def births(digest: str, run: str) -> pd.DataFrame:
+    """Births, deaths and fidelity per snapshot."""
+    return store().births(run)
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
+def browse(
+    digest: str, run: str, sort: str, descending: bool, filters: Filters, limit: int, offset: int
+) -> tuple[int, pd.DataFrame]:
+    """One page of features."""
+    return store().browse(run, sort, descending, filters, limit, offset)
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
+def search_tokens(digest: str, model: str, text: str, mode: str, limit: int) -> pd.DataFrame:
+    """Tokens whose text matches."""
+    return store().search_tokens(model, text, mode, limit)
+
+
+@st.cache_data(max_entries=4, show_spinner=False)
+def comments(digest: str) -> dict[str, dict[str, str]]:
+    """What every column means."""
+    return store().column_comments()
+
+
+@st.cache_resource(max_entries=64, show_spinner=False)
+def life_skeleton(digest: str, run: str, dark: bool) -> dict:
+    """The part of a life figure that all features of a run share."""
+    opened = store()
+    card = opened.run(run)
+    frame = opened.population(run)
+    bands = {}
+    for key in ("norm", "rate", "rotation", "to_terminal"):
+        rows = frame[frame["metric"] == key].set_index("k")
+        quantiles = rows[["q05", "q25", "q50", "q75", "q95"]].to_dict("index")
+        empty = [None] * 5
+        bands[key] = figures.Band(
+            [list(quantiles[k].values()) if k in quantiles else empty
+             for k in range(len(card.steps))]
+        )
+    n_rows = len(opened.token_texts(card.model))
+    return figures.life_skeleton(card.steps, bands, n_rows, theme.palette(dark))
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
+def order_from(digest: str, run: str, offset: int) -> tuple[int, list[int]]:
+    """Number of features of a run, and 500 of them by contribution from a place on."""
+    total, frame = store().browse(run, "contribution", True, None, 500, offset)
+    return total, frame["feature"].tolist()
+
+
+def place_in_order(digest: str, run: str, feature: int) -> tuple[int, int, int | None, int | None]:
+    """Place of a feature by contribution from 1, their number, the one before, the one after."""
+    seen: list[int] = []
+    total = 1
+    while len(seen) < total and feature not in seen[:-1]:
+        total, more = order_from(digest, run, len(seen))
+        seen += more
+    place = seen.index(feature)
+    before = seen[place - 1] if place > 0 else None
+    after = seen[place + 1] if place + 1 < len(seen) else None
+    return place + 1, total, before, after
+
+
+@st.cache_data(max_entries=128, show_spinner="Reading the row at every snapshot")
+def explained_shares(digest: str, run: str, token: int) -> np.ndarray:
+    """Share of a token's row that the dictionary explains, per snapshot; torch is imported here."""
+    from atlas.row_share import explained_shares as read
+
+    opened = store()
+    features, p = opened.code_of_tokens(run, [token])[token]
+    return read(store_from_environment(), opened.run(run), token, features, p)
+
+
+@st.cache_data(
+    max_entries=32, show_spinner="Reading the prompt with the language model", show_time=True
+)
+def explain(
+    digest: str,
+    run: str,
+    prompt: str,
+    position: int,
+    target: str | int | None,
+    versus: str | int | None,
+    hidden: str,
+) -> "Explanation":
+    """A decomposition at every snapshot; torch and transformers are imported here."""
+    from atlas.live import decompose_prompt
+
+    return decompose_prompt(
+        store(), run, prompt, target=target, versus=versus, step="all", position=position,
+        hidden=hidden,
+    )

@@ -1,0 +1,43 @@
+"""Train into a store of one's own: the bundle's language model is taken along if it is needed."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from atlas.artifacts import snapshot_path
+from atlas.places import DEMO, model_path
+from precompute.safety import space_watch, staged_name
+from trainer import demo
+from trainer.language_model import LanguageModelRecipe
+from trainer.prism import PrismRecipe
+from trainer.recipes import Recipe
+
+HISTORY = "history.json"
+"""Copied last: a model folder that has it is whole."""
+
+
+def train_into(recipe: Recipe, store: Path, report: Callable[[str], None]) -> Path:
+    """Train a recipe after bringing what it reads into `store`; returns its folder."""
+    if not isinstance(recipe.dials, LanguageModelRecipe):
+        borrow_model(recipe.dials.model, store, report)
+    if isinstance(recipe.dials, PrismRecipe):  # its penalty reads hidden states over the text
+        demo.prepare_text(store, report)
+    return demo.train(recipe, store, report)
+
+
+def borrow_model(label: str, store: Path, report: Callable[[str], None]) -> None:
+    """Copy folder and snapshots of a bundled model into `store` if it is there and not here."""
+    source, target = model_path(DEMO, label), model_path(store, label)
+    if store == DEMO or (target / HISTORY).is_file() or not (source / HISTORY).is_file():
+        return
+    report(f"taking {label} and its snapshots from the shipped bundle")
+    slug = snapshot_path(DEMO, f"readout-atlas/{label}", 0, "W_U").name.split("_step")[0]
+    files = [*(DEMO / "snapshots").glob(f"{slug}_step*"), *source.iterdir()]
+    for file in sorted(files, key=lambda path: path.name == HISTORY):
+        copy = store / file.relative_to(DEMO)
+        with space_watch(copy):
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            staged = staged_name(copy)
+            shutil.copyfile(file, staged)
+            os.replace(staged, copy)

@@ -1,0 +1,224 @@
+"""`plan` and `build`: from a run folder, or from the corpus, to what the pages read."""
+
+import time
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+from atlas.artifacts import read_json
+from atlas.device import choose_device
+from atlas.errors import InvalidValue, NotFound
+from atlas.places import DEMO, run_path
+from precompute.bundle import train_into
+from precompute.card import add_time, write_card
+from precompute.commands.output import (
+    print_json,
+    progress,
+    quoted,
+    size,
+    store_for_run,
+    store_to_write,
+    table,
+)
+from precompute.inventory import Released, find_released
+from precompute.locate import Located, from_folder, is_run_folder
+from precompute.plan import (
+    Plan,
+    assumptions,
+    cores,
+    how_to_supply,
+    plan_released,
+    plan_run,
+    plan_training,
+    total,
+)
+from precompute.publish import publish
+from precompute.stages import precompute_run
+from trainer import demo, recipes
+
+WHOLE = "demo"
+"""What the whole shipped bundle is called where a run is expected."""
+
+
+def build(args: Namespace) -> int:
+    """Precompute and publish one run, or all of the bundle."""
+    _refuse_gpu(args.device)
+    began = time.monotonic()
+    if args.run == WHOLE:
+        store = _whole_store(args)
+        if args.from_scratch:
+            demo.train_demo(store, progress)
+        targets = [Located(run, store) for run in _demo_runs(store)]
+    else:
+        targets = [_target(args)]
+    for target in targets:
+        _train_if_needed(target)
+        precompute_run(target.store, target.run, force=args.force, report=progress)
+    published = publish(targets[0].store, report=progress)
+    progress.close()
+    if args.run == WHOLE:
+        if args.from_scratch:
+            add_time(targets[0].store, time.monotonic() - began, cores())
+        write_card(targets[0].store)
+    print(
+        f"{len(targets)} of {len(published.runs)} runs built in {time.monotonic() - began:.0f} s; "
+        f"look at them with `readout-atlas serve --store {quoted(targets[0].store)}`"
+    )
+    return 0
+
+
+def plan(args: Namespace) -> int:
+    """Print what `build` would do."""
+    plans = _plans(args)
+    if args.json:
+        print_json([_as_json(p) for p in plans])
+        return 0
+    if len(plans) == 1:
+        print(_as_text(plans[0]))
+    else:
+        rows = [
+            [p.run, f"{sum(not s.done for s in p.stages)} of {len(p.stages)}", size(p.disk_bytes),
+             size(p.memory_bytes), f"{p.minutes:.1f}"]
+            for p in plans
+        ]
+        print(table(["run", "stages", "disk", "memory", "minutes"], rows, left=[0]))
+        disk, memory, minutes = total(plans)
+        print(f"\nall: {size(disk)} of disk, {size(memory)} of memory, {minutes:.1f} minutes")
+    print(assumptions())
+    return 0
+
+
+def _refuse_gpu(device: str | None) -> None:
+    """Named devices are checked; the stages of this version run on the CPU."""
+    if device not in (None, "auto") and choose_device(device).name != "cpu":
+        raise InvalidValue("build computes on the CPU in this version; leave --device out")
+
+
+# --- what is meant -------------------------------------------------------------------------------
+
+
+def _whole_store(args: Namespace) -> Path:
+    """The store of all demo runs: the bundle, or where it is trained anew."""
+    if args.from_scratch:
+        return store_to_write(args)
+    return Path(args.store).absolute() if args.store else DEMO
+
+
+def _demo_runs(store: Path) -> list[str]:
+    """Run folders of the demo in a store, by name."""
+    folders = sorted(p.parent for p in (store / "runs" / WHOLE).rglob("config.json"))
+    if not folders:
+        raise NotFound(
+            f"{store} holds no run folder of the demo; `readout-atlas build demo --from-scratch "
+            f"--store {quoted(store)}` trains them"
+        )
+    return [folder.relative_to(store / "runs").as_posix() for folder in folders]
+
+
+def _target(args: Namespace) -> Located:
+    """The run that is named: a folder, a run that is here, or one that can be trained here."""
+    if args.from_scratch:
+        raise InvalidValue("--from-scratch goes with `build demo`; to train one run use `train`")
+    if is_run_folder(args.run):
+        return from_folder(args.run)
+    run = args.run.strip("/").removesuffix(".safetensors")
+    store = store_for_run(args, run)
+    released = find_released(run)
+    if released is not None and not run_path(store, released.run).is_dir():
+        raise InvalidValue(_not_fetched(released, store))
+    if run_path(store, run).is_dir():
+        return Located(run, store)
+    if run not in recipes.names():
+        raise NotFound(
+            f"no run {run!r}: not in {store}, not a released dictionary (`readout-atlas runs "
+            f"--inventory`), not a recipe"
+        )
+    return Located(run, store_to_write(args))
+
+
+def _not_fetched(released: Released, store: Path) -> str:
+    known = released.dictionary_bytes + (released.snapshot_bytes or 0)
+    return (
+        f"{released.run} is a released dictionary ({size(known)} to fetch) and this version does "
+        f"not fetch; {how_to_supply(released, store)}"
+    )
+
+
+def _train_if_needed(target: Located) -> None:
+    if not target.folder.is_dir():
+        train_into(recipes.resolve(target.run), target.store, progress)
+
+
+# --- plans ---------------------------------------------------------------------------------------
+
+
+def _plans(args: Namespace) -> list[Plan]:
+    if args.run == WHOLE and args.from_scratch:
+        return [_from_scratch(store_to_write(args))]
+    if args.run == WHOLE:
+        store = _whole_store(args)
+        return [plan_run(Located(run, store)) for run in _demo_runs(store)]
+    run = args.run.strip("/").removesuffix(".safetensors")
+    store = store_for_run(args, run)
+    released = None if is_run_folder(args.run) else find_released(run)
+    if released is not None and not run_path(store, released.run).is_dir():
+        return [plan_released(released, store)]
+    target = _target(args)
+    if target.folder.is_dir():
+        return [plan_run(target)]
+    return [plan_training(recipes.resolve(target.run), target.store)]
+
+
+def _from_scratch(store: Path) -> Plan:
+    """The whole demo; its time is the one that was recorded when the bundle was trained."""
+    recorded = sum(
+        float(read_json(path).get("seconds", 0.0))
+        for path in (DEMO / "runs" / WHOLE).rglob("provenance.json")
+    )
+    for path in (DEMO / "models").glob("*/history.json"):
+        history = read_json(path)["history"]
+        recorded += float(history[-1]["seconds"]) if history else 0.0
+    names = [n for n in recipes.names() if n.startswith((f"{WHOLE}/", "models/demo-"))]
+    said = f"{recorded / 60:.0f} minutes of one core were recorded" if recorded else "no record"
+    return Plan(
+        WHOLE, store, (), (), disk_bytes=int(2e8), memory_bytes=int(4e9),
+        note=f"trains {len(names)} recipes ({', '.join(names)}), then precomputes them; when the "
+        f"bundle was trained: {said}",
+    )
+
+
+def _as_json(p: Plan) -> dict[str, Any]:
+    return {
+        "run": p.run,
+        "store": str(p.store),
+        "fetch": [{"name": i.name, "bytes": i.bytes, "here": i.here} for i in p.items],
+        "stages": [
+            {"name": s.name, "done": s.done, "flops": s.flops, "seconds": s.seconds}
+            for s in p.stages
+        ],
+        "fetch_bytes": p.fetch_bytes,
+        "disk_bytes": p.disk_bytes,
+        "memory_bytes": p.memory_bytes,
+        "minutes": p.minutes,
+        "note": p.note,
+    }
+
+
+def _as_text(p: Plan) -> str:
+    lines = [f"{p.run}\nstore    {p.store}"]
+    missing = [i for i in p.items if not i.here]
+    here = sum(i.bytes or 0 for i in p.items if i.here)
+    if here:
+        lines.append(f"inputs   {sum(i.here for i in p.items)} files here, {size(here)}")
+    lines += [
+        f"fetch    {i.name}: {'size not known' if i.bytes is None else size(i.bytes)}"
+        for i in missing
+    ]
+    for stage in p.stages:
+        time_left = f"{stage.seconds / 60:.1f} min ({stage.flops:.1e} operations)"
+        lines.append(f"stage    {stage.name:<10} {'done' if stage.done else time_left}")
+    lines.append(f"disk     {size(p.disk_bytes)}\nmemory   {size(p.memory_bytes)}")
+    lines.append(f"minutes  {p.minutes:.1f}" if p.stages else "minutes  see the note")
+    if p.note:
+        lines.append(f"note     {p.note}")
+    return "\n".join(lines)

@@ -1,0 +1,203 @@
+"""What a run was made from and what is finished of it: hashes, stages on disk, the run's file."""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from atlas.artifacts import RunFolder, read_run, sha256, snapshot_path, write_json
+from atlas.errors import BrokenArtifact, InvalidValue, NotFound
+from atlas.places import model_path, run_path
+from atlas.schema import MAX_SNAPSHOTS, SCHEMA
+from atlas.store import POINTER
+from precompute.derive import Arrays
+from precompute.safety import discard, settle, staged_name
+from precompute.writer import read_meta
+
+CODE = 1
+"""Version of what the stages compute; a change makes every run be computed again."""
+
+Report = Callable[[str], None]
+
+
+def silent(line: str) -> None:
+    """The report of a caller that wants none."""
+
+
+def run_folder(store: Path, run: str) -> RunFolder:
+    """The run folder of an id, checked: what it holds, what it says it is, what fits the store."""
+    if not _is_run_id(run):
+        raise InvalidValue(f"{run!r} is no run id; `readout-atlas runs` lists the runs")
+    path = run_path(store, run)
+    if not path.is_dir():
+        raise NotFound(f"{path} is not there; `readout-atlas runs` lists the runs of the store")
+    folder = read_run(path)
+    if folder.run != run:
+        raise BrokenArtifact(f"{path / 'config.json'} says it is run {folder.run!r}, not {run!r}")
+    if len(folder.steps) > MAX_SNAPSHOTS:
+        raise InvalidValue(f"run {run} has {len(folder.steps)} snapshots; at most {MAX_SNAPSHOTS}")
+    if folder.kind != "crosscoder" and len(folder.steps) != 1:
+        raise BrokenArtifact(f"{path / 'config.json'}: a {folder.kind} has one step")
+    return folder
+
+
+def _is_run_id(run: str) -> bool:
+    parts = run.split("/")
+    return bool(run) and len(run) < 256 and all(
+        part and not part.startswith(".") and part.isascii()
+        and all(c.isalnum() or c in "._-+" for c in part)
+        for part in parts
+    )
+
+
+def input_files(store: Path, folder: RunFolder) -> list[Path]:
+    """Every file a run is derived from; NotFound names the first that is missing."""
+    model = model_path(store, folder.config["model"])
+    files = [
+        *(folder.path / name for name in ("config.json", "metrics.json", "provenance.json")),
+        folder.weights,
+        model / "tokenizer.json",
+        *(snapshot_path(store, folder.config["model_name"], step, folder.config["matrix"])
+          for step in folder.steps),
+    ]
+    counts = model / "token_counts.safetensors"
+    files += [counts] if counts.is_file() else []
+    missing = [f for f in files if not f.is_file()]
+    if missing:
+        raise NotFound(
+            f"{missing[0]} is not there ({len(missing)} of {len(files)} inputs missing); fetch or "
+            f"train it with `readout-atlas build {folder.run}`"
+        )
+    return files
+
+
+def input_hashes(store: Path, folder: RunFolder) -> dict[str, str]:
+    """sha256 of every file the run is derived from, by path relative to the store.
+
+    Hashes of files that did not change in size and time since the last call are remembered in
+    the stages folder: the inputs of a released run are ten gigabytes.
+    """
+    memory = folder.path / "stages" / "hashes.json"
+    known = _read_json(memory)
+    hashes, seen = {}, {}
+    for file in input_files(store, folder):
+        name, stat = file.relative_to(store).as_posix(), file.stat()
+        stamp = [stat.st_size, stat.st_mtime_ns, stat.st_ino]
+        entry = known.get(name)
+        digest = entry[1] if entry and entry[0] == stamp else sha256(file)
+        hashes[name], seen[name] = digest, [stamp, digest]
+    if seen != known:
+        write_json(memory, seen)
+    return hashes
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf8"))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def canonical(value: Any) -> str:
+    """JSON text that is equal for equal values."""
+    return json.dumps(value, sort_keys=True, ensure_ascii=False)
+
+
+# --- the run's file ----------------------------------------------------------------------------
+
+
+def point_to(folder: Path, path: Path, digest: str) -> None:
+    """Make `path` the file of a run, last of all."""
+    write_json(folder / POINTER, {
+        "file": path.name, "digest": digest, "sha256": sha256(path),
+        "bytes": path.stat().st_size, "schema": SCHEMA,
+    })
+
+
+def pointed(folder: Path) -> dict[str, Any] | None:
+    """The pointer of a run folder if it is whole, read by this schema and names a file there."""
+    pointer = _read_json(folder / POINTER)
+    names = {"file", "digest", "sha256", "bytes", "schema"}
+    if not names <= set(pointer) or pointer["schema"] != SCHEMA:
+        return None
+    path = folder / Path(pointer["file"]).name
+    if not path.is_file() or path.stat().st_size != pointer["bytes"]:
+        return None
+    return pointer
+
+
+def current_file(folder: Path, inputs: dict[str, str]) -> tuple[Path, str] | None:
+    """A run's file and its digest, if it is undamaged and was made from these inputs."""
+    pointer = pointed(folder)
+    if pointer is None:
+        return None
+    path = folder / pointer["file"]
+    if sha256(path) != pointer["sha256"]:
+        return None
+    meta = read_meta(path)
+    same = meta.get("code") == str(CODE) and meta.get("inputs") == canonical(inputs)
+    return (path, pointer["digest"]) if same else None
+
+
+# --- a stage on disk ---------------------------------------------------------------------------
+
+
+def staged(
+    folder: Path, name: str, reads: dict[str, str], work: Callable[[], Arrays], report: Report
+) -> tuple[Arrays, bool]:
+    """The arrays of a stage, and whether they had to be computed.
+
+    Args:
+        folder: a run folder.
+        reads: hashes of what the stage reads; another value makes it stale.
+        work: computes the arrays.
+    """
+    key = hashlib.sha256(canonical([name, CODE, reads]).encode()).hexdigest()
+    path = folder / "stages" / name
+    kept = _load(path, key)
+    if kept is not None:
+        report(f"{name}: kept from an earlier call")
+        return kept, False
+    report(f"{name}: started")
+    began = time.monotonic()
+    arrays = work()
+    _save(path, arrays, {"stage": name, "key": key, "inputs": reads, "code": CODE,
+                         "seconds": round(time.monotonic() - began, 2)})
+    report(f"{name}: done in {time.monotonic() - began:.1f} s")
+    return arrays, True
+
+
+def _save(path: Path, arrays: Arrays, manifest: dict[str, Any]) -> None:
+    """Stage one file per array and the manifest, then rename the folder into place."""
+    unfinished = staged_name(path)
+    try:
+        unfinished.mkdir(parents=True)
+        files = {}
+        for name, values in arrays.items():
+            np.save(unfinished / f"{name}.npy", values, allow_pickle=False)
+            files[name] = sha256(unfinished / f"{name}.npy")
+        text = json.dumps(manifest | {"files": files}, indent=1)
+        (unfinished / "manifest.json").write_text(text, encoding="utf8")
+        settle(unfinished, path)
+    finally:
+        discard(unfinished)
+
+
+def _load(path: Path, key: str) -> Arrays | None:
+    """The arrays of a finished stage; None if it is not there, stale or damaged."""
+    manifest = _read_json(path / "manifest.json")
+    if manifest.get("key") != key:
+        return None
+    files = {name: path / f"{name}.npy" for name in manifest["files"]}
+    if not _whole(files.items(), manifest["files"]):
+        return None
+    return {name: np.load(file, allow_pickle=False) for name, file in files.items()}
+
+
+def _whole(files: Iterable[tuple[str, Path]], hashes: dict[str, str]) -> bool:
+    return all(file.is_file() and sha256(file) == hashes[name] for name, file in files)

@@ -1,0 +1,221 @@
+"""From derived arrays to the rows of a run's file; nan and "never" become NULL here."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute
+
+from atlas.codes import CSR, SparseCode
+from atlas.lifecycle import tau
+from atlas.schema import COSINE_DECIMALS, FIRING
+from precompute.derive import METRICS, Arrays, code_of, population_counts
+
+
+def run_rows(
+    meta: Mapping[str, str], steps: Sequence[int], encoded: Arrays, lives: Arrays, tokens: Arrays
+) -> dict[str, pa.Table]:
+    """The rows of every table of a run's file, in the order of its key."""
+    code = rounded(code_of(encoded), encoded["norms"], encoded["threshold"])
+    features = np.arange(code.n_features, dtype=np.int32)
+    by_feature, by_token = strongest(code.by_feature(), FIRING), code.by_token()
+    firing = np.diff(by_token.offsets) > 0
+    index = {name.removeprefix("index_"): values for name, values in tokens.items()
+             if name.startswith("index_")}
+    return {
+        "meta": pa.table({"key": list(meta), "value": list(meta.values())}),
+        "snapshot": _snapshot(steps, encoded, lives),
+        "feature": _feature(steps, encoded, lives, tokens),
+        "life": pa.table({
+            "feature": features,
+            "norm": _lists(encoded["norms"].T),
+            "rate": _lists(encoded["rates"].T),
+            "rotation": _lists(lives["rotation"].T),
+            "to_terminal": _lists(lives["to_terminal"].T),
+        }),
+        "promoted": _promoted(tokens),
+        "code_by_feature": pa.table({
+            "feature": features,
+            "tokens": _ragged(by_feature.offsets, by_feature.columns),
+            "p": _ragged(by_feature.offsets, by_feature.values),
+        }),
+        "code_by_token": pa.table({
+            "token": np.flatnonzero(firing).astype(np.int32),
+            "features": _ragged(by_token.offsets, by_token.columns).filter(pa.array(firing)),
+            "p": _ragged(by_token.offsets, by_token.values).filter(pa.array(firing)),
+        }),
+        "token_index": pa.table(index),
+        "neighbour": _neighbour(features, lives),
+        "population": _population(lives),
+    }
+
+
+def rounded(code: SparseCode, norms: np.ndarray, threshold: np.ndarray) -> SparseCode:
+    """The code with p to about a thousandth of its median, which packs into half the space.
+
+    An entry whose rounding would make the feature fire, or not fire, at some snapshot against
+    the exact p keeps the exact p: the gates stay those of the dictionary.
+    """
+    if not len(code.p):
+        return code
+    decimals = 3 - int(np.floor(np.log10(np.median(code.p))))
+    short = code.p.round(decimals).astype(np.float32)
+    same = short > 0
+    if not np.isnan(norms).any():
+        bar = threshold[code.feature]
+        for norm in norms:
+            length = norm[code.feature]
+            same &= (short * length > bar) == (code.p * length > bar)
+    return dataclasses.replace(code, p=np.where(same, short, code.p))
+
+
+def strongest(groups: CSR, n: int) -> CSR:
+    """The first n entries of each row."""
+    sizes = np.diff(groups.offsets)
+    place = np.arange(len(groups.columns)) - np.repeat(groups.offsets[:-1], sizes)
+    offsets = np.concatenate([[0], np.cumsum(np.minimum(sizes, n))])
+    return CSR(offsets, groups.columns[place < n], groups.values[place < n])
+
+
+def _snapshot(steps: Sequence[int], encoded: Arrays, lives: Arrays) -> pa.Table:
+    count = len(steps)
+    counts = population_counts(lives, encoded["norms"])
+    return pa.table({
+        "k": np.arange(count),
+        "step": np.array(steps),
+        "tau": tau(steps),
+        **{name: counts.get(name, pa.nulls(count, pa.int32()))
+           for name in ("births", "births_floor", "deaths", "alive")},
+        "explained_variance": _floats(1 - encoded["residual"] / encoded["total"]),
+        "l0": _floats(encoded["rates"].sum(axis=1)),
+    })
+
+
+def _feature(steps: Sequence[int], encoded: Arrays, lives: Arrays, tokens: Arrays) -> pa.Table:
+    def step(name: str) -> pa.Array:
+        return _steps(lives[name], steps)
+
+    def number(name: str) -> pa.Array:
+        return _floats(lives[name])
+
+    death = np.where(lives["death"] == len(steps) - 1, len(steps), lives["death"])
+    code = code_of(encoded)
+    return pa.table({
+        "feature": np.arange(code.n_features, dtype=np.int32),
+        "alive": lives["alive"],
+        "threshold": _floats(encoded["threshold"]),
+        "contribution": number("contribution"),
+        "profile": _names(lives["profile"]),
+        "birth_step": step("birth"),
+        "birth_floor_step": step("birth_floor"),
+        "peak_step": step("peak"),
+        "death_step": _steps(death, steps),
+        "lifetime": number("lifetime"),
+        "first_active_step": step("first_active"),
+        "stabilized_step": step("stabilized"),
+        "norm_max": number("norm_max"),
+        "norm_final": number("norm_final"),
+        "rate_max": number("rate_max"),
+        "rate_final": number("rate_final"),
+        "n_tokens": lives["n_tokens"].astype(np.int32),
+        "max_rotation": number("max_rotation"),
+        "max_rotation_step": step("max_rotation_k"),
+        "drift": number("drift"),
+        "cusum_rate": number("cusum_rate"),
+        "kind": _names(tokens["kind"]),
+        "kind_share": _floats(tokens["kind_share"]),
+        "kind_enrichment": _floats(tokens["kind_enrichment"]),
+        "kind_p": _floats(tokens["kind_p"]),
+        "legible": tokens["legible"],
+        "label": _known(tokens["label"]),
+    })
+
+
+def _promoted(tokens: Arrays) -> pa.Table:
+    count, features, places = tokens["promoted"].shape
+    known = ~np.isnan(tokens["promoted_cosines"][:, :, 0]).T.ravel()
+
+    def column(name: str) -> pa.Array:
+        values = tokens[name].transpose(1, 0, 2).reshape(-1, places)
+        return _lists(values if values.dtype == np.int32 else values.round(COSINE_DECIMALS), known)
+
+    return pa.table({
+        "feature": np.repeat(np.arange(features), count),
+        "k": np.tile(np.arange(count), features),
+        "tokens": column("promoted"),
+        "cosines": column("promoted_cosines"),
+        "suppressed": column("suppressed"),
+        "suppressed_cosines": column("suppressed_cosines"),
+    })
+
+
+def _neighbour(features: np.ndarray, lives: Arrays) -> pa.Table:
+    ids, cosines = lives["neighbours"], lives["neighbour_cosines"]
+    known = ids >= 0
+    offsets = np.concatenate([[0], np.cumsum(known.sum(axis=1))])
+    return pa.table({
+        "feature": features,
+        "ids": _ragged(offsets, ids[known].astype(np.int32)),
+        "cosines": _ragged(offsets, cosines[known].round(COSINE_DECIMALS)),
+    })
+
+
+def _population(lives: Arrays) -> pa.Table:
+    metric, k, quantiles = [], [], []
+    for name in sorted(METRICS):
+        values = lives[f"q_{name}"]
+        first = 1 if name == "rotation" else 0
+        metric += [name] * len(values)
+        k += range(first, first + len(values))
+        quantiles += [[None if np.isnan(v) else float(v) for v in row] for row in values]
+    return pa.table({
+        "metric": pa.array(metric, pa.string()),
+        "k": pa.array(k, pa.int32()),
+        "q": pa.array(quantiles, pa.list_(pa.float32())),
+    })
+
+
+def _floats(values: np.ndarray) -> pa.Array:
+    """float32 with NULL for nan."""
+    values = values.astype(np.float32)
+    return pa.array(values, mask=np.isnan(values))
+
+
+def _steps(index: np.ndarray, steps: Sequence[int]) -> pa.Array:
+    """Steps of snapshot indices, NULL for the index K."""
+    padded = np.append(np.array(steps, dtype=np.int32), 0)
+    return pa.array(padded[index], mask=index == len(steps))
+
+
+def _names(values: np.ndarray) -> pa.Array:
+    """Strings with NULL for ''."""
+    return pa.array([str(v) or None for v in values], pa.string())
+
+
+def _lists(values: np.ndarray, known: np.ndarray | None = None) -> pa.Array:
+    """(n, m) values as n lists; nan is a NULL in its list, a list of nothing else is NULL."""
+    rows, places = values.shape
+    if values.dtype == np.int32:
+        flat = pa.array(np.ascontiguousarray(values).ravel())
+    else:
+        flat = _floats(values.ravel())
+        if known is None:
+            known = ~np.isnan(values).all(axis=1)
+    offsets = np.arange(0, rows * places + 1, max(places, 1), dtype=np.int32)
+    if places == 0:
+        return pa.nulls(rows, pa.list_(flat.type))
+    lists = pa.ListArray.from_arrays(offsets, flat)
+    missing = np.zeros(rows, bool) if known is None else ~known
+    return pa.compute.if_else(pa.array(missing), pa.scalar(None, lists.type), lists)
+
+
+def _known(ids: np.ndarray) -> pa.Array:
+    """(n, m) ids as n lists without the -1; NULL where there is no other."""
+    return pa.array([row[row >= 0] if (row >= 0).any() else None for row in ids],
+                    pa.list_(pa.int32()))
+
+
+def _ragged(offsets: np.ndarray, values: np.ndarray) -> pa.Array:
+    """Lists between offsets; 64-bit offsets, for a code may have more than 2^31 entries."""
+    return pa.LargeListArray.from_arrays(pa.array(offsets.astype(np.int64)), pa.array(values))

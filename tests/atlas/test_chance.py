@@ -1,0 +1,28 @@
+"""What chance alone would give."""
+
+import numpy as np
+import pytest
+
+from atlas.chance import chance_cosine
+
+
+@pytest.mark.parametrize(("n", "d"), [(1, 3), (40, 8), (400, 32)])
+def test_it_is_the_median_of_the_largest_cosine(n: int, d: int) -> None:
+    generator = np.random.default_rng(0)
+    best = []
+    for _ in range(3000):
+        others = generator.normal(size=(n, d))
+        best.append(np.max(others[:, 0] / np.linalg.norm(others, axis=1)))
+    assert chance_cosine(n, d) == pytest.approx(np.median(best), abs=0.05)
+
+
+def test_it_rises_with_the_list_and_falls_with_the_width() -> None:
+    assert chance_cosine(4096, 128) > chance_cosine(40, 128) > 0
+    assert chance_cosine(4096, 128) > chance_cosine(4096, 768)
+    assert chance_cosine(10, 1) == 1.0
+
+
+@pytest.mark.parametrize(("n", "d"), [(0, 3), (3, 0)])
+def test_it_needs_something(n: int, d: int) -> None:
+    with pytest.raises(ValueError, match="at least one"):
+        chance_cosine(n, d)

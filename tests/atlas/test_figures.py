@@ -1,0 +1,129 @@
+"""Figures are dictionaries that Plotly accepts, drawn from numbers without a plotting library."""
+
+import copy
+import math
+import subprocess
+import sys
+
+import plotly.graph_objects as go
+import pytest
+
+from atlas.axes import edges, plain, position, spread, step_ticks, tidy
+from atlas.courses import (
+    MapRow,
+    ScoreCourse,
+    Strand,
+    feature_map,
+    score_course,
+    strands_figure,
+)
+from atlas.figures import PANELS, Band, Life, life, life_skeleton, log_rates
+from atlas.theme import DARK, LIGHT, contrast
+
+STEPS = [0, 1, 4, 16, 64, 143_000]
+K = len(STEPS)
+PALETTES = pytest.mark.parametrize("palette", [LIGHT, DARK], ids=["light", "dark"])
+
+
+def bands() -> dict[str, Band]:
+    rows = [[0.1, 0.2, 0.3, 0.4, 0.5]] * K
+    first_missing = [[None] * 5, *rows[1:]]
+    return {"norm": Band(rows), "rate": Band(rows), "rotation": Band(first_missing),
+            "to_terminal": Band(rows)}
+
+
+def a_life(birth: int | None = 4) -> Life:
+    return Life([0.0, 0.1, 0.9, 1.0, 1.0, 1.2], [0.0, 0.001, 0.01, 0.1, 0.1, 1.0],
+                [None, 1.0, 0.5, 0.1, math.nan, 0.0], [1.0, 0.9, 0.5, 0.2, 0.1, 0.0], birth)
+
+
+@PALETTES
+def test_a_life_is_a_figure_with_the_feature_in_every_panel(palette) -> None:
+    skeleton = life_skeleton(STEPS, bands(), 4096, palette)
+    figure = life(skeleton, STEPS, a_life(), 16, 4096, palette)
+    go.Figure(figure)
+    lines = {t["name"]: t for t in figure["data"] if "name" in t}
+    assert list(lines) == [key for key, *_ in PANELS]
+    assert lines["norm"]["y"] == [0.0, 0.1, 0.9, 1.0, 1.0, 1.2]
+    assert lines["rotation"]["y"][0] is None
+    assert lines["rotation"]["y"][4] is None
+    assert "1.00 at step 16" in figure["layout"]["annotations"][0]["text"]
+    assert any("born 4" in a["text"] for a in figure["layout"]["annotations"])
+
+
+def test_filling_leaves_the_skeleton_as_it_was() -> None:
+    skeleton = life_skeleton(STEPS, bands(), 4096, LIGHT)
+    before = copy.deepcopy(skeleton)
+    life(skeleton, STEPS, a_life(), 16, 4096, LIGHT)
+    assert skeleton == before
+
+
+def test_a_feature_that_was_never_born_has_no_birth_line() -> None:
+    skeleton = life_skeleton(STEPS, bands(), 4096, LIGHT)
+    born = life(skeleton, STEPS, a_life(4), 16, 4096, LIGHT)
+    never = life(skeleton, STEPS, a_life(None), 16, 4096, LIGHT)
+    assert len(born["layout"]["shapes"]) == 2 * len(never["layout"]["shapes"])
+
+
+def test_rate_zero_is_drawn_on_a_line_of_its_own() -> None:
+    zero, least, one = log_rates([0.0, 1 / 4096, 1.0], 1 / 4096)
+    assert zero < least < one == 0.0
+    assert log_rates([None, math.nan], 1 / 4096) == [None, None]
+
+
+def test_step_zero_is_on_the_axis_and_the_last_tick_stands_free() -> None:
+    values, labels = step_ticks(STEPS)
+    assert values[0] == 0.0
+    assert labels[0] == "0"
+    assert labels[-1] == "143k"
+    assert "100k" not in labels
+    assert values == sorted(values)
+
+
+def test_cells_meet_between_the_steps() -> None:
+    borders = edges(STEPS)
+    assert len(borders) == K + 1
+    assert all(a < position(s) < b for a, s, b in zip(borders, STEPS, borders[1:], strict=False))
+    assert edges([7])[0] < position(7) < edges([7])[1]
+
+
+def test_labels_are_pushed_apart_in_order_and_stay_inside() -> None:
+    placed = spread([1.0, 1.01, 0.99, 5.0], 0.5, 0.0, 5.0)
+    assert placed[2] < placed[0] < placed[1] < placed[3] <= 5.0
+    gaps = [b - a for a, b in zip(sorted(placed), sorted(placed)[1:], strict=False)]
+    assert min(gaps) >= 0.5 - 1e-9
+
+
+@PALETTES
+def test_strands_and_courses_are_figures(palette) -> None:
+    strands = [Strand(f"{i}  <b>x</b>", [0.1 * i] * K) for i in range(6)]
+    go.Figure(strands_figure(STEPS, strands, 16, palette))
+    found = ScoreCourse(STEPS, [1.0] * K, [0.0] * K, [0.7] * K, [0.3] * K)
+    go.Figure(score_course(found, 16, palette))
+    rows = [MapRow("17  ␣the", "feature 17", [None, 0.1, -0.2, 0.0, 0.5, -0.5])]
+    figure = feature_map(STEPS, rows, 16, palette)
+    go.Figure(figure)
+    assert figure["data"][0]["zmin"] == -figure["data"][0]["zmax"] == -0.5
+
+
+def test_tokens_cannot_speak_html_or_templates_in_a_figure() -> None:
+    assert plain("<a href='x'>%{y}</a>") == "&lt;a href='x'&gt;%&#123;y}&lt;/a&gt;"
+
+
+def test_what_is_not_a_number_is_drawn_as_nothing() -> None:
+    assert tidy([1.23456789, math.nan, None, math.inf]) == [1.2346, None, None, None]
+
+
+@PALETTES
+def test_text_reaches_the_contrast_of_wcag_aa(palette) -> None:
+    for colour in (palette.ink, palette.muted, palette.accent, palette.counter, *palette.strands):
+        assert contrast(colour, palette.paper) >= 4.5
+        assert contrast(colour, palette.raised) >= 4.5
+
+
+def test_drawing_needs_no_plotting_library() -> None:
+    code = (
+        "import sys, atlas.figures, atlas.courses, atlas.markup, atlas.sketches\n"
+        "assert not {'plotly', 'streamlit', 'torch'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

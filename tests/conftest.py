@@ -1,0 +1,20 @@
+"""Fixtures shared by all tests."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.tiny import tiny_store as make_tiny_store
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """Tests measure no speed; several of them may share two cores."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def tiny_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A built store of five runs and two language models; shared, so leave it as it is."""
+    return make_tiny_store(tmp_path_factory.mktemp("tiny store") / "store")

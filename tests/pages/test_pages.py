@@ -1,0 +1,482 @@
+"""Every page through AppTest: with a store, without one, with bad addresses and bad prompts."""
+
+import ast
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from atlas.places import APP, ROOT, STORE_VARIABLE
+from atlas.theme import DARK, LIGHT, Palette
+from tests.tiny import EMBEDDING, PRISM, RUNS, SEED0, SMALL, STEPS, WIDTH, V
+
+FILES = {
+    "feature": "features.py",
+    "token": "tokens.py",
+    "decompose": "decompose.py",
+    "runs": "runs.py",
+    "method": "method.py",
+}
+PAGES = ("browse", *FILES)
+Open = Callable[..., AppTest]
+
+
+@pytest.fixture
+def open_page(tiny_store: Path, monkeypatch: pytest.MonkeyPatch) -> Open:
+    """Open a page at an address, as a new visitor would."""
+    monkeypatch.setenv(STORE_VARIABLE, str(tiny_store))
+
+    def opened(page: str, /, **address: object) -> AppTest:
+        app = AppTest.from_file(str(APP), default_timeout=60)
+        if page != "browse":
+            app.run()
+            app.switch_page(FILES[page])
+        for name in list(app.query_params):
+            del app.query_params[name]
+        for name, value in address.items():
+            app.query_params[name] = str(value)
+        return app.run()
+
+    return opened
+
+
+def text_of(app: AppTest) -> str:
+    """Everything that was written, tags and styles taken off."""
+    html = " ".join(e.proto.body for e in app.get("html"))
+    html = re.sub(r"<style>.*?</style>", " ", html, flags=re.S)
+    return re.sub(r"<[^>]+>", " ", html)
+
+
+def calm(app: AppTest) -> AppTest:
+    """Assert that the page ran through without an exception."""
+    assert not app.exception, [e.message for e in app.exception]
+    return app
+
+
+def asked(app: AppTest, name: str) -> str:
+    """One parameter of the address after the run."""
+    found = app.query_params[name]
+    return found[-1] if isinstance(found, list) else found
+
+
+# --- with a store -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("run", RUNS)
+def test_every_page_opens_on_every_run(open_page: Open, page: str, run: str) -> None:
+    app = calm(open_page(page, run=run))
+    assert app.session_state["run"] == run
+    shown = text_of(app)
+    assert "scale" in shown
+    assert "seed" in shown
+    if run == PRISM:
+        assert "its only snapshot" in shown
+    elif page != "decompose" or run != EMBEDDING:
+        assert asked(app, "run") == run
+        assert asked(app, "step") == str(STEPS[-1])
+
+
+def test_the_first_page_lists_all_features_of_a_crosscoder(open_page: Open) -> None:
+    app = calm(open_page("browse"))
+    assert asked(app, "run") == SEED0
+    assert len(app.dataframe[0].value) == WIDTH
+    contributions = app.dataframe[0].value["contribution"].tolist()
+    assert contributions == sorted(contributions, reverse=True)
+    assert f"{WIDTH} of {WIDTH} features" in text_of(app)
+
+
+def test_filters_are_read_from_the_address(open_page: Open) -> None:
+    everything = calm(open_page("browse", run=SEED0)).dataframe[0].value
+    profile = everything["profile"].dropna().iloc[0]
+    kept = calm(open_page("browse", run=SEED0, profile=profile)).dataframe[0].value
+    assert set(kept["profile"]) == {profile}
+    late = calm(open_page("browse", run=SEED0, birth="4-16", floor="no"))
+    assert set(late.dataframe[0].value["birth_step"]) <= {4, 16}
+    alive = calm(open_page("browse", run=SEED0, alive="yes")).dataframe[0].value
+    assert len(alive) == WIDTH - 1
+    rising = calm(open_page("browse", run=SEED0, sort="feature")).dataframe[0].value
+    assert rising["feature"].tolist() == list(range(WIDTH))
+    one = calm(open_page("browse", run=SEED0, q="#17")).dataframe[0].value
+    assert one["feature"].tolist() == [17]
+
+
+def test_a_leading_space_asks_for_one_exact_token(open_page: Open) -> None:
+    bare = calm(open_page("browse", run=SEED0, q='"the"'))
+    spaced = calm(open_page("browse", run=SEED0, q=" the"))
+    quoted = calm(open_page("browse", run=SEED0, q='" the"'))
+    assert text_of(spaced).count("of 24 features") == 1
+
+    def listed(app: AppTest) -> list[int]:
+        return app.dataframe[0].value["feature"].tolist() if app.dataframe else []
+
+    assert listed(spaced) == listed(quoted) != []
+    assert listed(bare) != listed(spaced)
+
+
+def test_a_filter_that_nothing_passes_says_so(open_page: Open) -> None:
+    app = calm(open_page("browse", run=SEED0, q="no such label anywhere"))
+    assert "No feature passes these filters" in text_of(app)
+    assert f"0 of {WIDTH} features" in text_of(app)
+
+
+def test_a_filter_writes_the_address(open_page: Open) -> None:
+    app = calm(open_page("browse", run=SEED0))
+    app.text_input(key="browse_q").set_value("#3").run()
+    assert asked(calm(app), "q") == "#3"
+    assert app.dataframe[0].value["feature"].tolist() == [3]
+    app.selectbox(key="browse_sort").set_value("norm_final").run()
+    assert asked(calm(app), "sort") == "norm_final"
+
+
+def test_the_step_control_moves_the_view_and_the_address(open_page: Open) -> None:
+    app = calm(open_page("feature", run=SEED0, feature=0))
+    app.select_slider(key="step").set_value(16).run()
+    assert asked(calm(app), "step") == "16"
+    assert "at step 16" in text_of(app)
+    app.switch_page(FILES["token"]).run()
+    assert asked(calm(app), "step") == "16"
+    assert "step 16" in text_of(app)
+
+
+def test_another_run_keeps_the_page_and_drops_the_feature(open_page: Open) -> None:
+    app = calm(open_page("feature", run=SEED0, feature=7))
+    app.selectbox(key="run").set_value(SMALL).run()
+    assert asked(calm(app), "run") == SMALL
+    assert "means nothing in another run" in text_of(app)
+
+
+def test_back_from_a_feature_finds_the_filters_again(open_page: Open) -> None:
+    app = calm(open_page("browse", run=SEED0, q="#3"))
+    for name in list(app.query_params):
+        del app.query_params[name]
+    for name, value in {"run": SEED0, "step": "64", "feature": "3"}.items():
+        app.query_params[name] = value
+    assert asked(calm(app.run()), "q") == "#3"
+    assert "feature" not in app.query_params
+
+
+def test_a_feature_page_shows_its_parts(open_page: Open) -> None:
+    app = calm(open_page("feature", run=SEED0, feature=0, step=16))
+    shown = text_of(app)
+    for part in ("Life of the feature.", "Neighbours", "Top tokens through training.",
+                 "Firing tokens", "Suppressed tokens", "How far to trust this.", "its null",
+                 "by contribution"):
+        assert part in shown
+    assert len(app.get("plotly_chart")) == 1
+    code = " ".join(block.value for block in app.code)
+    assert "feature=0" in code
+    assert f"store.feature('{SEED0}', 0)" in code
+
+
+def test_the_next_feature_is_the_next_by_contribution(open_page: Open) -> None:
+    order = calm(open_page("browse", run=SEED0)).dataframe[0].value["feature"].tolist()
+    app = calm(open_page("feature", run=SEED0, feature=order[1]))
+    app.button(key="feature_after").click().run()
+    assert asked(calm(app), "feature") == str(order[2])
+    app.button(key="feature_before").click().run().button(key="feature_before").click().run()
+    assert asked(calm(app), "feature") == str(order[0])
+    assert app.button(key="feature_before").disabled
+
+
+def test_a_token_page_builds_its_row(open_page: Open) -> None:
+    app = calm(open_page("token", run=SEED0, token=270, step=64))
+    shown = text_of(app)
+    assert "What builds this row." in shown
+    assert "Promoted by." in shown
+    app.toggle(key="token_share").set_value(True).run()
+    assert len(calm(app).get("plotly_chart")) >= 1
+
+
+def test_token_search_minds_the_space(open_page: Open) -> None:
+    app = calm(open_page("token", run=SEED0))
+    app.text_input(key="token_search").set_value(" the").run()
+    found = calm(app).dataframe[0].value["text"].tolist()
+    assert found[0] == "␣the"
+    app.text_input(key="token_search").set_value("zzzz").run()
+    assert "No token of tiny-large holds" in text_of(calm(app))
+
+
+def test_runs_show_quality_beside_its_null(open_page: Open) -> None:
+    app = calm(open_page("runs", run=SEED0))
+    frame = app.dataframe[0].value
+    assert frame["run"].tolist() == sorted(RUNS)
+    assert {"explained_variance", "l0", "legible_share", "legible_null"} <= set(frame.columns)
+    assert "All files can be read" in text_of(app)
+    assert "Provenance" in text_of(app)
+
+
+def test_the_method_page_uses_the_words_of_the_store(open_page: Open) -> None:
+    shown = text_of(calm(open_page("method")))
+    assert "what Browse sorts by" in shown
+    assert "exact = base" in shown
+
+
+# --- decompose ----------------------------------------------------------------------------------
+
+
+def test_a_prompt_is_decomposed_and_the_sum_checked(open_page: Open) -> None:
+    app = calm(open_page("decompose", run=SEED0, prompt="the water and", step=16))
+    shown = text_of(app)
+    for part in ("The ledger.", "Through training.", "residual", "difference", "The gate"):
+        assert part in shown
+    exact, base, features, residual = (
+        float(x.replace("−", "-")) for x in re.findall(
+            r"exact (\S+) = base (\S+) \+ features (\S+) \+ residual (\S+)", shown
+        )[0]
+    )
+    assert exact == pytest.approx(base + features + residual, abs=2e-3)
+    assert asked(app, "prompt") == "the water and"
+
+
+def test_a_failed_gate_withholds_the_bars_until_asked(open_page: Open) -> None:
+    for prompt in ("the water and", "light was upon", "1990", "return name", "Class Table"):
+        for step in STEPS:
+            app = calm(open_page("decompose", run=SEED0, prompt=prompt, step=step))
+            if "The gate fails" in text_of(app):
+                assert "withheld" in text_of(app)
+                app.toggle(key="decompose_anyway").set_value(True).run()
+                assert "features, withheld" not in text_of(calm(app))
+                assert "The gate fails" in text_of(app)
+                return
+    pytest.skip("every gate of the tiny store passes")
+
+
+@pytest.mark.parametrize("prompt", ["שלום עולם", "🙂🙂🙂", "a\u202eb\x00c", "x" * 15_000])
+def test_strange_prompts_are_answered_or_refused_in_words(open_page: Open, prompt: str) -> None:
+    app = calm(open_page("decompose", run=SEED0))
+    app.text_area(key="decompose_prompt").set_value(prompt)
+    app.button(key="decompose_go").click().run()
+    calm(app)
+    shown = text_of(app)
+    assert "The ledger." in shown or "prompt" in shown
+
+
+@pytest.mark.parametrize(
+    ("prompt", "reason"),
+    [("", "is empty or only white space"), (" \t\n ", "is empty or only white space"),
+     ("y" * 100_000, "100,000 characters")],
+    ids=["empty", "white", "very long"],
+)
+def test_bad_prompts_get_a_calm_line(open_page: Open, prompt: str, reason: str) -> None:
+    app = calm(open_page("decompose", run=SEED0))
+    app.text_area(key="decompose_prompt").set_value(prompt)
+    app.button(key="decompose_go").click().run()
+    assert reason in text_of(calm(app))
+    app.text_area(key="decompose_prompt").set_value("the light")
+    app.button(key="decompose_go").click().run()
+    assert "The ledger." in text_of(calm(app))
+
+
+@pytest.mark.parametrize(
+    ("address", "reason"),
+    [
+        ({"target": "several tokens here"}, "tokens"),
+        ({"target": "#999999"}, "no token 999999"),
+        ({"target": " the", "versus": " the"}, "same token"),
+        ({"position": "500"}, "outside the prompt"),
+        ({"position": "first"}, "is no position"),
+        ({"hidden": "mine"}, "is no hidden state"),
+    ],
+    ids=str,
+)
+def test_bad_questions_get_a_calm_line(
+    open_page: Open, address: dict[str, str], reason: str
+) -> None:
+    app = calm(open_page("decompose", run=SEED0, prompt="the water and", **address))
+    assert reason in text_of(app)
+
+
+def test_each_snapshot_may_read_its_own_state(open_page: Open) -> None:
+    app = calm(open_page("decompose", run=SEED0, prompt="the water", hidden="own", step=4))
+    assert "No whole model is kept at step 4" in text_of(app)
+
+
+def test_an_embedding_run_says_why_it_has_no_logits(open_page: Open) -> None:
+    app = calm(open_page("decompose", run=EMBEDDING, prompt="the water"))
+    assert "gives no logits" in text_of(app)
+
+
+# --- bad addresses ------------------------------------------------------------------------------
+
+NONSENSE = ("'; DROP TABLE run; --", "../../etc/passwd", "x" * 300, "<script>1</script>", "\x00",
+            "-1", "1e9", "NaN", "١٢")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_nonsense_in_the_address_is_answered_in_words(open_page: Open, page: str) -> None:
+    names = ("run", "step", "feature", "token", "profile", "birth", "sort", "page", "q")
+    app = calm(open_page(page))
+    for value in NONSENSE:
+        for name in list(app.query_params):
+            del app.query_params[name]
+        for name in names:
+            app.query_params[name] = value
+        shown = text_of(calm(app.run()))
+        assert "There is no run" in shown, value
+        assert "There is no snapshot" in shown, value
+        assert "Traceback" not in shown, value
+
+
+@pytest.mark.parametrize(
+    ("page", "address", "reason"),
+    [
+        ("feature", {"feature": 10_000}, f"it has 0 to {WIDTH - 1}"),
+        ("feature", {"feature": "last"}, "is no feature"),
+        ("token", {"token": 10_000}, f"0 to {V - 1}"),
+        ("token", {"token": "the"}, "is no token id"),
+        ("browse", {"profile": "eternal"}, "There is no profile"),
+        ("browse", {"sort": "beauty"}, "cannot be sorted by"),
+        ("browse", {"birth": "3-5"}, "no range of birth steps"),
+        ("runs", {"colour": "blue"}, "does not read “colour”"),
+        ("method", {"step": 3}, "This run has 0, 1, 4, 16, 64"),
+        ("browse", {"run": "tiny/none"}, SEED0),
+    ],
+)
+def test_what_is_not_there_is_named_with_what_is(
+    open_page: Open, page: str, address: dict[str, object], reason: str
+) -> None:
+    assert reason in text_of(calm(open_page(page, **({"run": SEED0} | address))))
+
+
+# --- without a store ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_without_a_store_says_what_to_run(
+    open_page: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page: str
+) -> None:
+    monkeypatch.setenv(STORE_VARIABLE, str(tmp_path / "nothing"))
+    shown = text_of(calm(open_page(page)))
+    assert "There is no atlas to show yet" in shown
+    assert "readout-atlas demo" in shown
+
+
+@pytest.mark.parametrize("fault", ["other schema", "no pointer", "half a catalog"])
+def test_a_broken_store_is_told_apart(
+    open_page: Open, tiny_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    copied = tmp_path / "store"
+    shutil.copytree(tiny_store, copied)
+    pointer = copied / "CURRENT.json"
+    if fault == "other schema":
+        pointer.write_text(pointer.read_text().replace('"schema": ', '"schema": 9'))
+    elif fault == "no pointer":
+        pointer.write_text("{")
+    else:
+        catalog = next(copied.glob("catalog-*.duckdb"))
+        catalog.write_bytes(catalog.read_bytes()[:5000])
+    monkeypatch.setenv(STORE_VARIABLE, str(copied))
+    shown = text_of(calm(open_page("browse")))
+    assert "There is no atlas to show yet" in shown
+    assert "readout-atlas" in shown
+
+
+def test_a_broken_run_does_not_take_the_others_with_it(
+    open_page: Open, tiny_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copied = tmp_path / "store"
+    shutil.copytree(tiny_store, copied)
+    broken = next((copied / "runs" / SEED0).glob("atlas-*.duckdb"))
+    broken.write_bytes(broken.read_bytes()[:1000])
+    monkeypatch.setenv(STORE_VARIABLE, str(copied))
+    assert "This run cannot be read" in text_of(calm(open_page("browse", run=SEED0)))
+    assert "cannot be read" in text_of(calm(open_page("runs", run=SEED0)))
+    assert len(calm(open_page("browse", run=SMALL)).dataframe) == 1
+
+
+# --- the rules of the house -----------------------------------------------------------------------
+
+
+def page_trees() -> list[tuple[Path, ast.Module]]:
+    return [(p, ast.parse(p.read_text("utf8"))) for p in sorted((ROOT / "pages").glob("*.py"))]
+
+
+def test_no_page_draws_text_as_markup() -> None:
+    surfaces = {"markdown", "write", "caption", "table", "metric", "error", "info", "warning",
+                "success", "toast", "latex", "title", "header", "subheader", "radio", "pills"}
+    for path, tree in page_trees():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.keyword):
+                assert node.arg not in ("unsafe_allow_html", "unsafe_allow_javascript"), path
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                assert not (node.value.id == "st" and node.attr in surfaces), (path, node.attr)
+
+
+def test_pages_ask_and_place_only() -> None:
+    banned = {"duckdb", "plotly", "torch", "transformers", "safetensors", "trainer", "precompute"}
+    for path, tree in page_trees():
+        for node in ast.walk(tree):
+            names = []
+            if isinstance(node, ast.Import):
+                names = [a.name for a in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                names = [node.module or ""]
+            assert not {n.split(".")[0] for n in names} & banned, path
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                assert not re.search(r"\bSELECT\b.+\bFROM\b.+\b(WHERE \w+ =|LIMIT|ORDER BY)\b",
+                                     node.value), path
+            if path.name != "shared.py" and isinstance(node, ast.Attribute):
+                assert not node.attr.startswith("cache_"), path
+
+
+def test_page_files_do_not_hide_modules_of_the_library() -> None:
+    for path, _ in page_trees():
+        assert path.stem == "__init__" or path.stem not in sys.stdlib_module_names, path
+
+
+def test_the_configuration_keeps_to_itself_and_to_the_palette() -> None:
+    config = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text("utf8"))
+    assert config["browser"]["gatherUsageStats"] is False
+    assert config["server"]["fileWatcherType"] == "none"
+    assert config["server"]["address"] == "127.0.0.1"
+    assert config["client"]["showErrorDetails"] == "none"
+    for name, p in (("light", LIGHT), ("dark", DARK)):
+        assert_same_colours(config["theme"][name], p)
+    for face in config["theme"]["fontFaces"]:
+        assert (ROOT / "pages" / face["url"].removeprefix("app/")).is_file()
+    licences = list((ROOT / "pages" / "static").glob("*-OFL.txt"))
+    assert len(licences) == 3
+    assert all("SIL OPEN FONT LICENSE" in p.read_text("utf8") for p in licences)
+
+
+def assert_same_colours(theme: dict[str, str], p: Palette) -> None:
+    assert theme["backgroundColor"] == p.paper
+    assert theme["secondaryBackgroundColor"] == p.raised
+    assert theme["textColor"] == p.ink
+    assert theme["primaryColor"] == p.accent
+    assert theme["borderColor"] == p.rule
+    assert theme["dataframeHeaderTextColor"] == p.muted
+
+
+def test_only_a_prompt_loads_the_language_model(tiny_store: Path) -> None:
+    code = (
+        "import sys\n"
+        "from streamlit.testing.v1 import AppTest\n"
+        f"app = AppTest.from_file({str(APP)!r}, default_timeout=60).run()\n"
+        f"for name in {[f for n, f in FILES.items() if n != 'decompose']!r}:\n"
+        "    app.switch_page(name).run()\n"
+        "    assert not app.exception, name\n"
+        "assert not {'torch', 'transformers'} & set(sys.modules)\n"
+    )
+    environment = os.environ | {STORE_VARIABLE: str(tiny_store)}
+    subprocess.run(
+        [sys.executable, "-c", code], check=True, cwd=ROOT, env=environment,
+        capture_output=True, timeout=120,
+    )
+
+
+def test_a_session_remembers_little(open_page: Open) -> None:
+    app = calm(open_page("feature", run=SEED0, feature=3))
+    for name in ("token", "runs", "method"):
+        app.switch_page(FILES[name]).run()
+    kept = app.session_state._state.filtered_state
+    assert kept
+    assert len(repr(kept)) < 10_000
