@@ -105,6 +105,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     staged = path.with_name(path.name + ".tmp")
     try:
         save_file({n: t.contiguous() for n, t in tensors.items()}, staged)
+        staged.chmod(0o644)  # safetensors leaves 0600, which a server's other users cannot read
         _sync(staged)
         os.replace(staged, path)
     except (OSError, SafetensorError) as error:
@@ -131,7 +132,7 @@ def _sync(path: Path) -> None:
 
 
 def _write_error(path: Path, error: Exception) -> AtlasError:
-    full = getattr(error, "errno", None) in {errno.ENOSPC, errno.EDQUOT}
+    full = getattr(error, "errno", None) in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
     if full or "No space left" in str(error):
         return NoSpace(f"no space left while writing {path}; free some and run the command again")
     return InvalidValue(f"{path} cannot be written ({error}); choose another folder with --store")

@@ -167,5 +167,9 @@ def contributions(
     norms: Array | None = None,
     threshold: Array | None = None,
 ) -> np.ndarray:
-    """Contribution (D,) of each feature, Browse's order: its largest over the snapshots."""
-    return contributions_by_snapshot(code, norms, threshold).max(axis=0)
+    """Contribution (D,) of each feature, Browse's order: its mean over the snapshots.
+
+    The mean, not the largest: at step 0 the rows are noise, many features fire there to follow
+    it, and the largest puts those first.
+    """
+    return contributions_by_snapshot(code, norms, threshold).mean(axis=0)

@@ -1,7 +1,7 @@
 """Numbers and tokens in, HTML fragments out; every text goes through `escape`.
 
 The fragments carry no scripts, no remote addresses and no inline event handlers. Their classes
-are defined once per page by `stylesheet`.
+are defined once per page by `atlas.stylesheet`.
 """
 
 import math
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from atlas.theme import MONO, SANS, SERIF, Palette
+from atlas.theme import ink
 
 NOT_AVAILABLE = "not available"
 
@@ -61,97 +61,6 @@ class Bar:
     note: str = ""
     href: str = ""
     title: str = ""
-
-
-def stylesheet(p: Palette) -> str:
-    """The classes of every fragment, in the colours of one palette."""
-    return f"""<style>
-.atl{{font-family:{SANS};color:{p.ink};font-size:13px;line-height:1.4;
- font-variant-ligatures:none}}
-.atl a{{color:inherit;text-decoration:none}}
-.atl a:hover{{text-decoration:underline;text-decoration-color:{p.accent};text-underline-offset:2px}}
-.atl .mono,.atl .tok{{font-family:{MONO};font-size:12px;white-space:pre}}
-.atl .dim{{color:{p.muted}}}
-.atl .num{{font-family:{MONO};font-variant-numeric:tabular-nums;white-space:nowrap}}
-.atl-cap{{font-family:{SERIF};font-style:italic;font-size:15px;line-height:1.38;color:{p.muted};
- max-width:74em}}
-.atl-cap b{{font-style:normal;font-weight:600;color:{p.ink}}}
-.atl-cap .hot{{color:{p.accent}}}
-.atl-brand{{font-family:{SERIF};font-size:19px;line-height:1.2;color:{p.ink};white-space:nowrap;
- letter-spacing:-.005em}}
-.atl-brand i{{color:{p.accent}}}
-.atl-here{{display:flex;gap:22px;align-items:baseline;flex-wrap:nowrap;overflow:hidden}}
-.atl-here div{{white-space:nowrap}}
-.atl-here small,.atl-facts small{{display:block;font-size:10.5px;letter-spacing:.05em;
- text-transform:uppercase;color:{p.muted};font-family:{SANS};line-height:1.5}}
-.atl-here .num{{font-size:12.5px}}
-.atl-head{{display:flex;align-items:flex-end;gap:20px;border-bottom:1px solid {p.rule};
- padding-bottom:10px}}
-.atl-head .name{{font-family:{SERIF};font-size:42px;line-height:1;letter-spacing:-.015em;
- white-space:nowrap;font-weight:400}}
-.atl-head .name i{{font-size:21px;color:{p.muted};letter-spacing:0;margin-right:8px}}
-.atl-head .name .tok{{font-size:30px}}
-.atl-head .what{{flex:1 1 auto;min-width:0}}
-.atl-head .what>div{{overflow:hidden;text-overflow:ellipsis;white-space:nowrap}}
-.atl-head .what .tok{{font-size:13px}}
-.atl-head .what .kind{{font-family:{SERIF};font-style:italic;font-size:14.5px;color:{p.muted};
- padding-bottom:1px}}
-.atl-facts{{display:flex;gap:20px;flex:0 0 auto}}
-.atl-facts>div{{text-align:right}}
-.atl-facts .num{{font-size:13px}}
-.atl-heat{{border-collapse:separate;border-spacing:1px;width:100%;table-layout:fixed;
- font-family:{MONO};font-size:11.5px;line-height:1.25}}
-.atl-heat th{{font-weight:400;font-size:11px;text-align:left;color:{p.muted};padding:0 4px 4px;
- border:0;border-bottom:2px solid transparent;white-space:nowrap}}
-.atl-heat th.chosen{{color:{p.ink};border-bottom-color:{p.ink}}}
-.atl-heat th.born{{color:{p.accent}}}
-.atl-heat td{{padding:3px 4px;border:0;overflow:hidden;text-overflow:ellipsis;white-space:pre;
- color:{p.ink}}}
-.atl-heat td.faint{{color:{p.muted};font-style:italic}}
-.atl-bars{{display:grid;grid-template-columns:minmax(70px,max-content) 1fr max-content;
- column-gap:10px;row-gap:1px;align-items:center;font-size:12px}}
-.atl-bars .lab{{font-family:{MONO};font-size:12px;white-space:pre;overflow:hidden;
- text-overflow:ellipsis;max-width:190px}}
-.atl-bars .val{{font-family:{MONO};font-size:11.5px;text-align:right;color:{p.muted}}}
-.atl-bars .track{{height:11px;position:relative}}
-.atl-bars .track i{{position:absolute;left:0;top:1px;bottom:1px;background:{p.accent};opacity:.8}}
-.atl-bars .track.against i{{background:{p.counter}}}
-.atl-ledger{{width:100%;border-collapse:collapse;table-layout:fixed;font-size:12.5px}}
-.atl-ledger td{{padding:2px 8px 2px 0;border:0;height:22px;white-space:nowrap;overflow:hidden;
- text-overflow:ellipsis;color:{p.ink};vertical-align:middle}}
-.atl-ledger tr.line td{{border-top:1px solid {p.rule}}}
-.atl-ledger tr.sum td{{font-weight:600}}
-.atl-ledger .id{{color:{p.muted};font-size:12px}}
-.atl-ledger .lab{{font-family:{MONO};font-size:12px;white-space:pre}}
-.atl-ledger .val{{text-align:right;font-family:{MONO};font-size:12px;padding-right:12px}}
-.atl-ledger .bar{{position:relative;padding:0}}
-.atl-ledger .bar i{{position:absolute;top:4px;bottom:4px;min-width:1px}}
-.atl-ledger .bar u{{position:absolute;top:-1px;bottom:-1px;width:1px;background:{p.rule}}}
-.atl-note{{border-left:2px solid {p.rule};padding:2px 0 2px 12px;font-size:13px;line-height:1.5;
- max-width:80em}}
-.atl-note.bad{{border-left-color:{p.accent}}}
-.atl-note.good{{border-left-color:{p.counter}}}
-.atl-defs{{display:grid;grid-template-columns:max-content 1fr;column-gap:18px;row-gap:5px;
- font-size:13px;line-height:1.45;max-width:86em}}
-.atl-defs .name{{font-weight:600;white-space:nowrap}}
-.atl-defs .name.code{{font-family:{MONO};font-weight:400;font-size:12px;padding-top:1px}}
-.atl-defs .means{{overflow-wrap:anywhere}}
-.atl .tok,.atl .lab{{unicode-bidi:isolate}}
-[data-testid="stMain"] [data-testid="stMainBlockContainer"]{{padding-top:1.1rem}}
-.st-key-nav{{position:relative;z-index:999991;max-width:calc(100% - 3rem)}}
-.st-key-context{{border-bottom:1px solid {p.rule};padding-bottom:12px;margin-bottom:4px}}
-.atl-table{{width:100%;border-collapse:collapse;font-size:12.5px}}
-.atl-table th{{text-align:left;font-weight:400;color:{p.muted};font-size:11.5px;
- padding:3px 14px 4px 0;border:0;border-bottom:1px solid {p.rule};white-space:nowrap}}
-.atl-table td{{padding:3px 14px 3px 0;border:0;border-bottom:1px solid {p.grid};color:{p.ink};
- vertical-align:top}}
-.atl-table .r{{text-align:right}}
-.atl-prompt{{font-family:{MONO};font-size:12.5px;line-height:1.9;word-break:break-word}}
-.atl-prompt span{{padding:2px 0;border-bottom:1px solid {p.rule};margin-right:1px;
- white-space:pre-wrap}}
-.atl-prompt span.at{{background:rgba({p.accent_rgb},.16);border-bottom:2px solid {p.accent}}}
-.atl-prompt span.after{{color:{p.muted};opacity:.75}}
-</style>"""
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -237,7 +146,7 @@ def header(kind: str, name: str, what: str, kind_line: str, found: Sequence[Fact
     )
 
 
-def heat_table(columns: Sequence[HeatColumn], p: Palette) -> str:
+def heat_table(columns: Sequence[HeatColumn]) -> str:
     """Tokens by snapshot (columns) and rank (rows), inked by strength."""
     heads = []
     for column in columns:
@@ -254,13 +163,13 @@ def heat_table(columns: Sequence[HeatColumn], p: Palette) -> str:
                 cells.append("<td></td>")
                 continue
             cell = column.cells[rank]
-            rgb = p.accent_rgb if cell.stays else p.ink_rgb
             alpha = (0.04 + 0.42 * cell.ink) if cell.stays else (0.03 + 0.13 * cell.ink)
             if column.faint:
                 alpha *= 0.45
+            ground = ink("accent" if cell.stays else "ink", alpha)
             cells.append(
                 f'<td class="{"faint" if column.faint else ""}" '
-                f'style="background:rgba({rgb},{alpha:.3f})" title="{escape(cell.title)}">'
+                f'style="background:{ground}" title="{escape(cell.title)}">'
                 f"{link(cell.text, cell.href)}</td>"
             )
         rows.append(f"<tr>{''.join(cells)}</tr>")
@@ -282,7 +191,7 @@ def bars(found: Sequence[Bar], digits: int = 2, against: bool = False) -> str:
     return wrap(f'<div class="atl-bars">{cells}</div>')
 
 
-def ledger(lines: Sequence[Bar], p: Palette) -> str:
+def ledger(lines: Sequence[Bar]) -> str:
     """Signed bars about one zero line: the parts of a score and, last, what they add up to."""
     low = min([0.0, *(b.value for b in lines)])
     high = max([0.0, *(b.value for b in lines)])
@@ -292,16 +201,16 @@ def ledger(lines: Sequence[Bar], p: Palette) -> str:
     for b in lines:
         left = zero + min(0.0, 100 * b.value / span)
         colour = {
-            "base": p.muted,
-            "rest": p.muted,
+            "base": ink("muted"),
+            "rest": ink("muted"),
             "residual": "transparent",
-            "exact": p.ink,
-        }.get(b.role, p.accent if b.value >= 0 else p.counter)
+            "exact": ink("ink"),
+        }.get(b.role, ink("accent" if b.value >= 0 else "counter"))
         box = f"left:{left:.2f}%;width:{100 * abs(b.value) / span:.2f}%;background:{colour}"
         if b.role == "residual":
             box += (
-                f";background-image:repeating-linear-gradient(135deg,{p.muted} 0 1.5px,"
-                "transparent 1.5px 4.5px)"
+                ";background-image:repeating-linear-gradient(135deg,"
+                f"{ink('muted')} 0 1.5px,transparent 1.5px 4.5px)"
             )
         if b.role == "feature":
             names = (
@@ -342,21 +251,6 @@ def definitions(
     )
     grid = f' style="grid-template-columns:repeat({columns},max-content 1fr)"'
     return wrap(f'<div class="atl-defs"{grid if columns > 1 else ""}>{rows}</div>')
-
-
-def table(heads: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
-    """A plain table of short texts; columns in `right` are set flush right in monospace."""
-    def mark(i: int) -> str:
-        return ' class="r num"' if i in right else ""
-
-    top = "".join(f'<th class="{"r" if i in right else ""}">{escape(h)}</th>'
-                  for i, h in enumerate(heads))
-    body = "".join(
-        "<tr>" + "".join(f"<td{mark(i)}>{escape(cell)}</td>" for i, cell in enumerate(row))
-        + "</tr>"
-        for row in rows
-    )
-    return wrap(f'<table class="atl-table"><tr>{top}</tr>{body}</table>')
 
 
 def prompt(tokens: Sequence[str], position: int) -> str:

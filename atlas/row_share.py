@@ -21,9 +21,10 @@ def explained_shares(
 ) -> np.ndarray:
     """1 - |x - x_hat|^2 / |x|^2 of one row at every snapshot, (K,) float64.
 
-    features (n,) and p (n,) are the row's entries in the code, rounded as the store keeps them. x is the standardised row of a
-    crosscoder (crosscoder-method §2, §6.3) and the centred unit row of a prism. nan where the
-    row has no length; below 0 where the dictionary does worse than nothing.
+    features (n,) and p (n,) are the row's entries in the code, rounded as the store keeps
+    them. x is the standardised row of a crosscoder (crosscoder-method §2, §6.3) and the
+    centred unit row of a prism. nan where the row has no length; below 0 where the dictionary
+    does worse than nothing.
     """
     folder = read_run(store / card.folder)
     rows = load_snapshots(store, card.model_name, card.steps, card.matrix)

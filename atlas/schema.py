@@ -15,7 +15,7 @@ STORAGE = "v1.5.0"
 1.4 would be kinder still, but does not compress floats in small blocks: half as large again."""
 MAX_SNAPSHOTS = 64
 """Snapshots of a run that fit the bit mask of `token_index`."""
-PROMOTED = 20
+PROMOTED = 12
 """Promoted and suppressed tokens kept per feature and snapshot."""
 NEIGHBOURS = 20
 """Neighbours kept per feature."""
@@ -85,7 +85,7 @@ RUN_TABLES: tuple[Table, ...] = (
         ("threshold", _FINITE.format("threshold"),
          "JumpReLU threshold: the feature fires where pre-activation times norm exceeds it."),
         ("contribution", _FINITE.format("contribution"),
-         "Mean length the feature adds to a row at its strongest snapshot, in units of "
+         "Mean length the feature adds to a row, over all rows and snapshots, in units of "
          "standardised rows: what Browse sorts by."),
         ("profile", "VARCHAR", "Shape of the life: persistent, transitional, early-decaying, "
                                "late-emerging, mixed or inactive, from the decoder norm (§8.2)."),

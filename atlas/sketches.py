@@ -9,7 +9,7 @@ from html import escape
 
 from atlas.axes import position, short_step
 from atlas.markup import wrap
-from atlas.theme import MONO, SANS, Palette
+from atlas.theme import ink
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class StripBar:
     """Inside the range of birth steps that is chosen."""
 
 
-def births_strip(found: Sequence[StripBar], p: Palette, height: int = 54) -> str:
+def births_strip(found: Sequence[StripBar], height: int = 54) -> str:
     """Births upwards and deaths downwards, one column per snapshot, equally spaced.
 
     The columns stand where a slider over the same snapshots has its stops.
@@ -43,7 +43,7 @@ def births_strip(found: Sequence[StripBar], p: Palette, height: int = 54) -> str
         hint = f"step {b.step:,}: {b.births:,} births, {b.deaths:,} deaths"
         count = f'<b style="bottom:{up_px + 1:.1f}px">{b.births:,}</b>' if b.births else ""
         columns.append(
-            f'<div class="col" style="left:{100 * i / stops:.3f}%{fade}" '
+            f'<div class="col" style="left:{100 * i / stops:.3f}%;width:{width:.2f}%{fade}" '
             f'title="{escape(hint)}">'
             f'<div class="up" style="height:{height}px">{count}'
             f'<i style="height:{up_px:.1f}px"></i></div>'
@@ -51,26 +51,9 @@ def births_strip(found: Sequence[StripBar], p: Palette, height: int = 54) -> str
             f'<i style="height:{down_px:.1f}px"></i></div>'
             f"<s>{escape(short_step(b.step))}</s></div>"
         )
-    style = (
-        "<style>"
-        f".atl-strip{{position:relative;height:{height + down + 32}px;"
-        f"margin:4px {width / 2:.2f}%;}}"
-        f".atl-strip .line{{position:absolute;top:{height + 14}px;left:-{width / 2:.2f}%;"
-        f"right:-{width / 2:.2f}%;border-top:1px solid {p.muted};}}"
-        f".atl-strip .col{{position:absolute;top:14px;width:{width:.2f}%;"
-        "transform:translateX(-50%);}"
-        ".atl-strip .up{position:relative;}"
-        f".atl-strip .up i{{position:absolute;bottom:0;left:12%;right:12%;background:{p.accent};}}"
-        f".atl-strip .up b{{position:absolute;left:-40%;right:-40%;text-align:center;"
-        f"font:400 10.5px {MONO};color:{p.ink};}}"
-        ".atl-strip .down{margin-top:1px;}"
-        f".atl-strip .down i{{display:block;margin:0 12%;background:{p.muted};opacity:.5;}}"
-        f".atl-strip s{{display:block;text-align:center;text-decoration:none;margin:0 -60%;"
-        f"font:400 10.5px {SANS};color:{p.muted};}}"
-        "</style>"
-    )
-    return style + wrap(
-        f'<div class="atl-strip"><div class="line"></div>{"".join(columns)}</div>'
+    return wrap(
+        f'<div class="atl-strip" style="height:{height + down + 32}px;margin:4px {width / 2:.2f}%">'
+        f'<div class="line" style="top:{height + 14}px"></div>{"".join(columns)}</div>'
     )
 
 
@@ -86,24 +69,17 @@ class Curve:
     current: bool = False
 
 
-def small_multiples(found: Sequence[Curve], p: Palette, columns: int = 4) -> str:
+def small_multiples(found: Sequence[Curve], columns: int = 4) -> str:
     """One small chart per curve, all on the same axes: 0 to 1 over the log step axis."""
     last = max((max(c.steps) for c in found), default=1)
-    cells = "".join(f"<div>{_multiple(c, last, p)}</div>" for c in found)
-    style = (
-        "<style>.atl-multi{position:relative;margin:8px 0 18px 20px;}"
-        ".atl-multi i{position:absolute;inset:0;}"
-        f".atl-multi u{{position:absolute;left:0;right:0;border-top:1px solid {p.grid};}}"
-        f".atl-multi s{{position:absolute;text-decoration:none;font:400 10.5px {SANS};"
-        f"color:{p.muted};white-space:nowrap;}}</style>"
-    )
-    return style + wrap(
+    cells = "".join(f"<div>{_multiple(c, last)}</div>" for c in found)
+    return wrap(
         f'<div style="display:grid;grid-template-columns:repeat({columns},1fr);'
         f'gap:14px 26px">{cells}</div>'
     )
 
 
-def _multiple(curve: Curve, last: int, p: Palette, height: int = 64) -> str:
+def _multiple(curve: Curve, last: int, height: int = 64) -> str:
     """One chart: a filled curve cut out of a coloured box, its scale and ticks as text."""
     def x(step: int) -> float:
         return 100 * position(step) / (position(last) or 1)
@@ -112,7 +88,7 @@ def _multiple(curve: Curve, last: int, p: Palette, height: int = 64) -> str:
         (x(s), 100 * (1 - min(1.0, max(0.0, v))))
         for s, v in zip(curve.steps, curve.values, strict=True) if v is not None
     ]
-    colour = p.accent if curve.current else p.muted
+    colour = ink("accent" if curve.current else "muted")
     if len(points) > 1:
         edge = ",".join(f"{a:.2f}% {b:.2f}%" for a, b in points)
         under = f"{points[-1][0]:.2f}% 100%,{points[0][0]:.2f}% 100%"
@@ -142,7 +118,7 @@ def _multiple(curve: Curve, last: int, p: Palette, height: int = 64) -> str:
     )
     return (
         f'<div class="mono" style="overflow:hidden;text-overflow:ellipsis;color:'
-        f'{p.accent if curve.current else p.ink}" title="{escape(curve.name)}">'
+        f'{ink("accent" if curve.current else "ink")}" title="{escape(curve.name)}">'
         f"{escape(curve.name)}</div>"
         f'<div class="dim" style="font-size:12px">{escape(curve.note)}</div>'
         f'<div class="atl-multi" style="height:{height}px">{scale}{drawn}{ticks}</div>'

@@ -30,12 +30,8 @@ class Palette:
     """Hairlines inside figures."""
     accent: str
     """The one thing looked at; the positive direction of a signed bar."""
-    accent_rgb: str
-    """`accent` as "r, g, b", for inks of varying strength."""
     counter: str
     """The other side: the token compared against, the negative direction."""
-    counter_rgb: str
-    ink_rgb: str
     wide_band: str
     """Population, 5th to 95th percentile."""
     narrow_band: str
@@ -58,10 +54,7 @@ LIGHT = Palette(
     rule="#ddd6c6",
     grid="#ebe6da",
     accent="#a93a22",
-    accent_rgb="169, 58, 34",
     counter="#1d566d",
-    counter_rgb="29, 86, 109",
-    ink_rgb="27, 31, 36",
     wide_band="rgba(27, 31, 36, 0.06)",
     narrow_band="rgba(27, 31, 36, 0.09)",
     strands=("#a93a22", "#1d566d", "#8a6414", "#5f4a86", "#3c6b52", "#6b675c"),
@@ -76,10 +69,7 @@ DARK = Palette(
     rule="#31383e",
     grid="#232a30",
     accent="#f0906d",
-    accent_rgb="240, 144, 109",
     counter="#7dbacd",
-    counter_rgb="125, 186, 205",
-    ink_rgb="230, 227, 219",
     wide_band="rgba(230, 227, 219, 0.06)",
     narrow_band="rgba(230, 227, 219, 0.09)",
     strands=("#f0906d", "#7dbacd", "#d9ae5f", "#b5a0dc", "#8cc3a2", "#a3a69f"),
@@ -89,6 +79,26 @@ DARK = Palette(
 def palette(dark: bool) -> Palette:
     """The palette of the theme in use."""
     return DARK if dark else LIGHT
+
+
+INKS = ("paper", "raised", "ink", "muted", "rule", "grid", "accent", "counter")
+"""Colours that fragments may use, as `var(--atl-<name>)`."""
+
+
+def variables() -> str:
+    """Inks and typefaces as CSS variables; inks follow the theme without a new page run."""
+    inks = "".join(
+        f"--atl-{name}:light-dark({getattr(LIGHT, name)},{getattr(DARK, name)});" for name in INKS
+    )
+    return f"{inks}--atl-sans:{SANS};--atl-serif:{SERIF};--atl-mono:{MONO};"
+
+
+def ink(name: str, strength: float = 1.0) -> str:
+    """One of `INKS` for a style, mixed with the ground by `strength` in [0, 1]."""
+    whole = f"var(--atl-{name})"
+    if strength >= 1:
+        return whole
+    return f"color-mix(in srgb,{whole} {100 * strength:.1f}%,transparent)"
 
 
 def luminance(colour: str) -> float:

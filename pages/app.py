@@ -23,8 +23,8 @@ pages = {
 }
 page = st.navigation(list(pages.values()), position="hidden")
 name = page.url_path or "browse"
-shared.come_back(name)
-shared.style(shared.palette())
+bar.come_back(name)
+shared.style()
 try:
     view = shared.here()
 except AtlasError as error:
@@ -32,7 +32,7 @@ except AtlasError as error:
     bar.no_store(error)
     st.stop()
 bar.draw(pages, view)
-if odd := shared.unread(name):
+if odd := bar.unread(name):
     shared.say(odd)
 if view.card.problem and name != "runs":
     shared.say(f"This run cannot be read: {view.card.problem}", "bad")

@@ -5,7 +5,7 @@ import streamlit as st
 from atlas import markup
 from atlas.errors import AtlasError
 from atlas.records import RunCard
-from pages import shared
+from pages import shared, window
 from pages.shared import Here
 
 
@@ -22,6 +22,7 @@ def draw(pages: dict[str, st.Page], view: Here | None) -> None:
         for page, found in pages.items():
             parameters = shared.link_to(page, view) if view else None
             st.page_link(found, label=shared.PAGES[page][0], query_params=parameters)
+        window.watch(shared.palette())
     if view is None:
         return
     cards = sorted(
@@ -105,3 +106,30 @@ def no_store(error: AtlasError) -> None:
         ],
         code=True,
     ))
+
+
+def come_back(page: str) -> None:
+    """Mend the address that the browser's Back finds after a click opened another page.
+
+    Opening a page within the session writes the new parameters while the old page still stands,
+    and Back passes by that address: parameters of other pages give way to what this page showed.
+    """
+    now = st.query_params.to_dict()
+    others = {name for names in shared.OWN.values() for name in names} - set(shared.OWN[page])
+    if others.isdisjoint(now):
+        return
+    last = st.session_state.get(f"last_{page}", {})
+    kept = {name: value for name, value in now.items() if name not in others}
+    st.query_params.from_dict({**last, **kept})
+
+
+def unread(page: str) -> str:
+    """A sentence about parameters of the address that the page does not read; '' if none."""
+    known = ("run", "step", *shared.OWN[page], "embed", "embed_options")
+    odd = [name for name in st.query_params.to_dict() if name not in known]
+    if not odd:
+        return ""
+    return (
+        f"This page does not read {', '.join(f'“{shared.clip(n)}”' for n in odd[:5])}; it reads "
+        f"{', '.join(known[:-2])}."
+    )

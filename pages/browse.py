@@ -215,7 +215,7 @@ def draw_births(view: shared.Here, wish: Wish) -> None:
             "Births by step,", "deaths below the line. Move the ends to keep the features born "
             f"between them. {never}"
         ))
-        + sketches.births_strip(strip, view.palette)
+        + sketches.births_strip(strip)
     )
     st.session_state["browse_birth"] = wish.birth
     st.select_slider(

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 # Beginnings in the languages that the bundle's models have read.
 EXAMPLES = {
-    "Bible": "And God said, Let there be",
-    "Shakespeare": "ROMEO.\nO, she doth teach the torches to burn",
+    "Bible": "The LORD is my",
+    "Shakespeare": "HAMLET.\nTo be, or not to",
     "Python": "def __init__(self, name):\n        self.name =",
-    "SQL": "SELECT name FROM sqlite_master WHERE",
+    "SQL": "CREATE TABLE t1(a INTEGER PRIMARY",
     "HTML": "<table>\n<tr><td>Name</td><td>",
     "Russian": "Введите правильное",
 }
@@ -68,7 +68,7 @@ def draw_prompt(prompt: str) -> None:
             "prompt: the model continues it by one token",
             key="decompose_prompt",
             height=92,
-            placeholder="And God said, Let there be",
+            placeholder="The LORD is my",
         )
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
             st.form_submit_button("Decompose", key="decompose_go", on_click=asked, type="primary")
@@ -257,11 +257,11 @@ def main() -> None:
     row = score.nearest(found, view.step)
     show = score.draw_score(view, found, row, drawn)
     if len(view.card.steps) < 2:
-        score.draw_ledger(view, row, show)
+        score.draw_ledger(view, found, row, show)
         return
     one, two = st.columns([1, 1.05], gap="large")
     with one:
-        score.draw_ledger(view, row, show)
+        score.draw_ledger(view, found, row, show)
     with two:
         score.draw_course(view, found, row.step)
     if show:

@@ -11,7 +11,7 @@ from atlas.chance import chance_cosine
 from atlas.errors import NotFound
 from atlas.markup import Bar, Fact, HeatCell, HeatColumn
 from atlas.records import FeatureCard, Filters
-from pages import shared
+from pages import shared, trust
 
 # Snapshots of the heat table; more would not fit their tokens at 1280 pixels.
 COLUMNS = 15
@@ -21,17 +21,20 @@ SUPPRESSED = 14
 
 
 def read_feature(view: shared.Here) -> int | None:
-    """The feature of the address, or of the last visit, or the strongest one."""
+    """The feature of the address, or of the last visit, or the strongest legible one."""
     asked = st.query_params.get("feature")
     if asked is None:
         last = st.session_state.get("last_feature", {})
         if last.get("run") == view.run:
             asked = last.get("feature")
     if asked is None:
-        _, frame = shared.browse(
-            view.store.digest, view.run, "contribution", True, Filters(), 1, 0
-        )
-        return int(frame["feature"].iloc[0]) if len(frame) else None
+        for kept in (Filters(legible=True), Filters()):
+            _, frame = shared.browse(
+                view.store.digest, view.run, "contribution", True, kept, 1, 0
+            )
+            if len(frame):
+                return int(frame["feature"].iloc[0])
+        return None
     number = shared.whole(asked)
     if number is None:
         shared.say(
@@ -241,7 +244,7 @@ def draw_promoted(view: shared.Here, card: FeatureCard) -> None:
     if not any(c.cells for c in columns):
         shared.say("Not available: the direction has no length at any snapshot.")
         return
-    st.html(markup.heat_table(columns, view.palette))
+    st.html(markup.heat_table(columns))
 
 
 def draw_firing(view: shared.Here, card: FeatureCard, most: int = FIRING) -> None:
@@ -302,44 +305,6 @@ def draw_suppressed(view: shared.Here, card: FeatureCard) -> None:
     ], against=True))
 
 
-def trust(view: shared.Here, card: FeatureCard) -> list[tuple[str, str]]:
-    """How far the page may be believed, as pairs of word and sentence."""
-    info = card.info
-    n_rows = len(view.store.token_texts(view.card.model))
-    served = markup.share(info.n_tokens / n_rows, 2)
-    found = [("rows served", f"{info.n_tokens:,} of {n_rows:,} ({served}) at one snapshot or more")]
-    if info.kind:
-        verdict = "passes" if info.legible else "does not pass"
-        found.append((
-            "kind",
-            f"“{info.kind}” holds {markup.share(info.kind_share, 0)} of its strongest firing "
-            f"tokens, {info.kind_enrichment:.1f}× its share of the vocabulary, "
-            f"{markup.probability(info.kind_p)} after correction for the number of kinds: "
-            f"{verdict}",
-        ))
-    else:
-        found.append(("kind", "not available: too few firing tokens, or none share a kind"))
-    found.append((
-        "its null",
-        f"with shuffled tokens {markup.share(view.card.legible_null)} of this run's features "
-        f"pass; with the true ones {markup.share(view.card.legible_share)}",
-    ))
-    if len(card.steps) > 1:
-        corrected = (
-            "its norm never rises above what noise alone would give"
-            if info.birth_floor_step is None
-            else f"step {info.birth_floor_step:,} once the norm that noise alone would give is "
-            "taken off"
-        )
-        found.append((
-            "birth",
-            f"{corrected}; step {markup.step_name(info.birth_step)} by the plain rule, half the "
-            "largest norm",
-        ))
-    found.append(("its index", "means nothing in another run; seeds number their features anew"))
-    return found
-
-
 def main() -> None:
     """Draw the page."""
     view = shared.here()
@@ -381,7 +346,7 @@ def draw_through_training(view: shared.Here, card: FeatureCard) -> None:
     with two:
         draw_suppressed(view, card)
     with three:
-        draw_trust(view, card)
+        trust.draw(view, card)
 
 
 def draw_once(view: shared.Here, card: FeatureCard) -> None:
@@ -398,13 +363,7 @@ def draw_once(view: shared.Here, card: FeatureCard) -> None:
     with one:
         draw_suppressed(view, card)
     with two:
-        draw_trust(view, card)
-
-
-def draw_trust(view: shared.Here, card: FeatureCard) -> None:
-    """How far the page may be believed."""
-    shared.caption("How far to trust this.")
-    st.html(markup.definitions(trust(view, card)))
+        trust.draw(view, card)
 
 
 main()

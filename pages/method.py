@@ -27,7 +27,7 @@ WORDS = (
     ("score", "A linear readout: one token's logit, or the difference of two."),
     ("contribution", "Of a feature to a score: activation × (hidden state · direction). Of a "
                      "feature to a row: activation × norm, the length it adds. In Browse, the mean "
-                     "of that over all rows at the feature's strongest snapshot."),
+                     "of that over all rows and snapshots."),
     ("base, residual", "What every row shares, and what the dictionary leaves out of the rows. "
                        "Both are always drawn."),
     ("gate", "Whether an explanation may be read: ρ below 0.5, and for two tokens the right sign."),

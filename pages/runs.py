@@ -106,7 +106,7 @@ def draw_quality(view: shared.Here, cards: list[RunCard]) -> None:
                 card.run == view.run,
             )
         )
-    st.html(sketches.small_multiples(curves, view.palette))
+    st.html(sketches.small_multiples(curves))
 
 
 def flat(found: dict[str, Any], skip: tuple[str, ...] = ()) -> list[tuple[str, str]]:

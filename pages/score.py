@@ -2,7 +2,6 @@
 
 from typing import TYPE_CHECKING
 
-import numpy as np
 import streamlit as st
 
 from atlas import courses, markup
@@ -96,15 +95,18 @@ def draw_score(view: shared.Here, found: "Explanation", row: "Row", drawn: dict)
     )
 
 
-def labels(view: shared.Here, features: np.ndarray) -> dict[int, str]:
-    """Strongest firing tokens of some features."""
-    return {
-        int(f): shared.feature_card(view.store.digest, view.run, int(f)).info.label
-        for f in features
-    }
+def labels(view: shared.Here, found: "Explanation") -> dict[int, str]:
+    """Strongest firing tokens of the features behind a score: those that fire on its tokens."""
+    names: dict[int, str] = {}
+    for token in found.score.tokens:
+        features = shared.token_card(view.store.digest, view.run, token).features
+        names.update(zip(features["feature"].tolist(), features["label"].tolist(), strict=True))
+    return names
 
 
-def draw_ledger(view: shared.Here, row: "Row", show: bool) -> None:
+def draw_ledger(
+    view: shared.Here, found: "Explanation", row: "Row", show: bool
+) -> None:
     """Base, features, the rest, the residual and their sum as signed bars, and the check."""
     ledger = row.ledger
     shared.caption(
@@ -115,7 +117,7 @@ def draw_ledger(view: shared.Here, row: "Row", show: bool) -> None:
     lines = [Bar("base: what all rows share", ledger.base, "base")]
     if show:
         named = ledger.features[:SHOWN]
-        names = labels(view, named)
+        names = labels(view, found)
         lines += [
             Bar(
                 names[int(f)], float(value), "feature", note=f"#{int(f)}",
@@ -137,7 +139,7 @@ def draw_ledger(view: shared.Here, row: "Row", show: bool) -> None:
         Bar("residual", ledger.residual, "residual"),
         Bar("exact", ledger.exact, "exact"),
     ]
-    st.html(markup.ledger(lines, view.palette))
+    st.html(markup.ledger(lines))
     parts = " + ".join((
         f"base {markup.number(ledger.base)}",
         f"features {markup.number(ledger.feature_sum)}",
@@ -197,7 +199,7 @@ def draw_map(view: shared.Here, found: "Explanation", step: int) -> None:
     strongest = sorted(peak, key=lambda f: -peak[f])[:MAPPED]
     if not strongest:
         return
-    names = labels(view, np.array(strongest, dtype=int))
+    names = labels(view, found)
     rows = [
         courses.MapRow(
             shared.clip(f"{f}  {names[f]}", 38), f"feature {f}",

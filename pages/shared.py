@@ -21,6 +21,7 @@ from atlas.errors import AtlasError, NotFound
 from atlas.places import store_from_environment
 from atlas.records import FeatureCard, Filters, RunCard, TokenCard
 from atlas.store import Store
+from atlas.stylesheet import stylesheet
 
 if TYPE_CHECKING:
     from atlas.live import Explanation
@@ -131,33 +132,6 @@ def default_run(cards: list[RunCard]) -> str:
         )
 
     return min(cards, key=rank).run
-
-
-def come_back(page: str) -> None:
-    """Mend the address that the browser's Back finds after a click opened another page.
-
-    Opening a page within the session writes the new parameters while the old page still stands,
-    and Back passes by that address: parameters of other pages give way to what this page showed.
-    """
-    now = st.query_params.to_dict()
-    others = {name for names in OWN.values() for name in names} - set(OWN[page])
-    if others.isdisjoint(now):
-        return
-    last = st.session_state.get(f"last_{page}", {})
-    kept = {name: value for name, value in now.items() if name not in others}
-    st.query_params.from_dict({**last, **kept})
-
-
-def unread(page: str) -> str:
-    """A sentence about parameters of the address that the page does not read; '' if none."""
-    known = ("run", "step", *OWN[page], "embed", "embed_options")
-    odd = [name for name in st.query_params.to_dict() if name not in known]
-    if not odd:
-        return ""
-    return (
-        f"This page does not read {', '.join(f'“{clip(name)}”' for name in odd[:5])}; it reads "
-        f"{', '.join(known[:-2])}."
-    )
 
 
 def _step(card: RunCard) -> tuple[int, str]:
@@ -276,9 +250,9 @@ def picked(key: str) -> int | None:
 # --- what is drawn on every page --------------------------------------------------------------
 
 
-def style(p: theme.Palette) -> None:
+def style() -> None:
     """The classes of all fragments, once per page."""
-    st.html(markup.stylesheet(p))
+    st.html(stylesheet())
 
 
 def say(text: str, tone: str = "") -> None:

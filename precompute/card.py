@@ -31,7 +31,7 @@ def write_card(store: Path) -> Path:
         _what_it_is(),
         _corpus(store, labels[0]),
         *(_language_model(store, label) for label in labels),
-        _dictionaries(runs),
+        _dictionaries(opened, runs),
         _how_to_rebuild(store, runs, labels),
         _limits(),
     ])
@@ -90,22 +90,33 @@ def _language_model(store: Path, label: str) -> str:
     )
 
 
-def _dictionaries(runs: list[RunCard]) -> str:
+def _strongest_quarter(store: Store, run: RunCard) -> float:
+    """Share of legible features among the quarter with the largest contribution."""
+    quarter = max(1, run.n_alive // 4)
+    _, strongest = store.browse(run.run, limit=min(quarter, 500))
+    return float(strongest["legible"].mean())
+
+
+def _dictionaries(store: Store, runs: list[RunCard]) -> str:
     rows = "\n".join(
         f"| `{r.run}` | {r.explained_variance:.3f} | {r.l0:.1f} | {r.dead_rate:.3f} "
-        f"| {r.legible_share:.1%} | {r.legible_null:.1%} | {_seconds(r):.0f} s |"
+        f"| {r.legible_share:.1%} | {_strongest_quarter(store, r):.1%} | {r.legible_null:.1%} "
+        f"| {_seconds(r):.0f} s |"
         for r in runs
     )
     return (
-        "## Dictionaries\n\n| run | EV | L0 | dead | legible | null | training |\n"
-        f"|---|---|---|---|---|---|---|\n{rows}\n\n"
+        "## Dictionaries\n\n| run | EV | L0 | dead | legible | of the strongest quarter | null | training |\n"
+        f"|---|---|---|---|---|---|---|---|\n{rows}\n\n"
         "EV, L0 and dead share follow crosscoder-method section 6.2 over all rows and snapshots "
-        "(a prism: unit rows). **Legible** is the share of live features of whose 50 strongest "
-        "firing tokens at least half belong to one kind, at least twice as many as the vocabulary "
-        "would give, with a hypergeometric tail below 0.01 after Bonferroni over all kinds "
-        "tested. **Null** is the same share with the tokens' identities permuted. A kind is a "
-        "surface property or a word list (`atlas/words.py`), so a feature that groups words by "
-        "meaning alone is counted as not legible."
+        "(a prism: unit rows). **Legible** is the share of live features of whose strongest "
+        "firing tokens (10, 20 or 50 of them) at least half belong to one kind, at least twice as "
+        "many as the vocabulary would give, with a hypergeometric tail below 0.01 after Bonferroni "
+        "over all kinds and depths. Kinds that hold more than a tenth of the vocabulary, such as "
+        "lower-case words, are not tried. **Null** is the same share with the tokens' identities "
+        "permuted. A kind is a surface property, a word list (`atlas/words.py`) or a source of the "
+        "corpus, so a feature that groups words by meaning alone is counted as not legible. "
+        "**Of the strongest quarter** is the same share among the quarter of the features with "
+        "the largest contribution, the ones that Browse shows first."
     )
 
 

@@ -6,7 +6,6 @@ import pytest
 
 from atlas import markup, sketches
 from atlas.markup import Bar, Fact, HeatCell, HeatColumn
-from atlas.theme import DARK, LIGHT
 
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -27,15 +26,14 @@ def test_no_token_becomes_markup(text: str) -> None:
     cell = HeatCell(text, 0.5, True, href=f"token?token={text}", title=text)
     fragments = [
         markup.header("feature", text, text, text, [Fact(text, text, text)]),
-        markup.heat_table([HeatColumn(4, (cell,), True, True, True)], LIGHT),
+        markup.heat_table([HeatColumn(4, (cell,), True, True, True)]),
         markup.bars([Bar(text, 1.0, href=text, title=text)]),
-        markup.ledger([Bar(text, 1.0, "feature", note=text, href=text, title=text)], DARK),
+        markup.ledger([Bar(text, 1.0, "feature", note=text, href=text, title=text)]),
         markup.caption(text, text, text, text),
         markup.note(text, "bad"),
         markup.definitions([(text, text)], code=True),
-        markup.table([text], [[text]]),
         markup.prompt([text], 0),
-        sketches.small_multiples([sketches.Curve(text, [0, 4], [0.1, 0.2], text)], LIGHT),
+        sketches.small_multiples([sketches.Curve(text, [0, 4], [0.1, 0.2], text)]),
     ]
     for fragment in fragments:
         body = fragment.split("</style>")[-1]
@@ -61,7 +59,7 @@ def test_numbers_read_well_and_what_is_missing_is_said() -> None:
 def test_a_ledger_draws_every_part_about_one_zero() -> None:
     lines = [Bar("base", 0.0, "base"), Bar("a", -1.0), Bar("b", 3.0),
              Bar("residual", 0.5, "residual"), Bar("exact", 2.5, "exact")]
-    drawn = markup.ledger(lines, LIGHT)
+    drawn = markup.ledger(lines)
     assert drawn.count("left:25.00%\"></u>") == len(lines)
     assert "left:0.00%;width:25.00%" in drawn
     assert "left:25.00%;width:75.00%" in drawn
@@ -71,18 +69,18 @@ def test_a_ledger_draws_every_part_about_one_zero() -> None:
 def test_tokens_that_stay_are_inked_in_the_accent_and_noise_is_faint() -> None:
     stays = HeatColumn(0, (HeatCell("a", 1.0, True),))
     goes = HeatColumn(1, (HeatCell("a", 1.0, False),), faint=True)
-    drawn = markup.heat_table([stays, goes], LIGHT)
-    assert f"rgba({LIGHT.accent_rgb},0.460)" in drawn
-    assert f"rgba({LIGHT.ink_rgb},0.072)" in drawn
+    drawn = markup.heat_table([stays, goes])
+    assert "var(--atl-accent) 46.0%" in drawn
+    assert "var(--atl-ink) 7.2%" in drawn
     assert 'class="faint"' in drawn
 
 
 def test_births_stand_at_equal_distances_and_outside_ones_fade() -> None:
     found = [sketches.StripBar(0, 5, 0, True), sketches.StripBar(4, 0, 2, False),
              sketches.StripBar(16, 1, 1, True)]
-    drawn = sketches.births_strip(found, LIGHT)
+    drawn = sketches.births_strip(found)
     assert "left:0.000%" in drawn
-    assert "left:50.000%;opacity" in drawn
+    assert "left:50.000%;width:2.20%;opacity" in drawn
     assert "left:100.000%" in drawn
     assert "step 4: 0 births, 2 deaths" in drawn
-    assert sketches.births_strip([], LIGHT) == ""
+    assert sketches.births_strip([]) == ""

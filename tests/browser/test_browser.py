@@ -268,6 +268,32 @@ def test_a_neighbour_opens_and_back_returns(visit: Visit, store: Store) -> None:
     visit.wait_for_query("feature", str(feature))
 
 
+def test_a_token_in_a_fragment_opens_within_the_session(visit: Visit, store: Store) -> None:
+    run = first_run(store)
+    visit.open(f"feature?run={run}")
+    before = visit.runs
+    link = visit.page.locator(".atl-heat td a").last
+    wanted = parse_qs(urlsplit(link.get_attribute("href") or "").query)["token"][0]
+    link.click()
+    visit.wait_for_query("token", wanted)
+    assert urlsplit(visit.page.url).path == "/token"
+    assert visit.runs - before == 1
+    assert "What builds this row." in visit.page.inner_text("body")
+
+
+def test_figures_follow_the_theme_without_a_reload(visit: Visit, store: Store) -> None:
+    visit.open(f"feature?run={first_run(store)}")
+    line = visit.page.locator(".js-plotly-plot .js-line").last
+    before = line.get_attribute("style")
+    visit.page.emulate_media(color_scheme="dark")
+    visit.page.wait_for_function(
+        "([old]) => [...document.querySelectorAll('.js-plotly-plot .js-line')].at(-1)"
+        ".getAttribute('style') !== old",
+        arg=[before], timeout=SLOW,
+    )
+    visit.settle()
+
+
 def test_the_step_moves_every_view(visit: Visit, store: Store) -> None:
     run = first_run(store)
     steps = store.run(run).steps
