@@ -4,12 +4,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from atlas.artifacts import load_tensors, read_json, write_json
 from atlas.places import model_path
-from atlas.records import RunCard
+from atlas.records import Filters, RunCard
 from atlas.store import Store
 
+PAGE = 500
+"""Features asked of the store at once."""
+ALPHA = 0.01
 TIMES = "build.json"
 """Seconds of each call of `build demo --from-scratch` that led to a store."""
 
@@ -90,23 +94,31 @@ def _language_model(store: Path, label: str) -> str:
     )
 
 
-def _strongest_quarter(store: Store, run: RunCard) -> float:
-    """Share of legible features among the quarter with the largest contribution."""
-    quarter = max(1, run.n_alive // 4)
-    _, strongest = store.browse(run.run, limit=min(quarter, 500))
-    return float(strongest["legible"].mean())
+def _shares(store: Store, run: RunCard) -> tuple[float, float]:
+    """Legible share of the strongest quarter, and share of live features with any kind enriched."""
+    pages = [
+        store.browse(run.run, filters=Filters(alive=True), limit=PAGE, offset=start)[1]
+        for start in range(0, run.d_sae, PAGE)
+    ]
+    features = pd.concat([page for page in pages if len(page)])
+    strongest = features.head(max(1, len(features) // 4))
+    return float(strongest["legible"].mean()), float((features["kind_p"] < ALPHA).mean())
 
 
 def _dictionaries(store: Store, runs: list[RunCard]) -> str:
-    rows = "\n".join(
-        f"| `{r.run}` | {r.explained_variance:.3f} | {r.l0:.1f} | {r.dead_rate:.3f} "
-        f"| {r.legible_share:.1%} | {_strongest_quarter(store, r):.1%} | {r.legible_null:.1%} "
-        f"| {_seconds(r):.0f} s |"
-        for r in runs
-    )
+    lines = []
+    for r in runs:
+        strongest, enriched = _shares(store, r)
+        lines.append(
+            f"| `{r.run}` | {r.explained_variance:.3f} | {r.l0:.1f} | {r.dead_rate:.3f} "
+            f"| {r.legible_share:.1%} | {strongest:.1%} | {r.legible_null:.1%} | {enriched:.1%} "
+            f"| {_seconds(r):.0f} s |"
+        )
+    rows = "\n".join(lines)
     return (
-        "## Dictionaries\n\n| run | EV | L0 | dead | legible | of the strongest quarter | null | training |\n"
-        f"|---|---|---|---|---|---|---|---|\n{rows}\n\n"
+        "## Dictionaries\n\n| run | EV | L0 | dead | legible | of the strongest quarter | null "
+        "| p < 0.01 | training |\n"
+        f"|---|---|---|---|---|---|---|---|---|\n{rows}\n\n"
         "EV, L0 and dead share follow crosscoder-method section 6.2 over all rows and snapshots "
         "(a prism: unit rows). **Legible** is the share of live features of whose strongest "
         "firing tokens (10, 20 or 50 of them) at least half belong to one kind, at least twice as "
@@ -116,7 +128,8 @@ def _dictionaries(store: Store, runs: list[RunCard]) -> str:
         "permuted. A kind is a surface property, a word list (`atlas/words.py`) or a source of the "
         "corpus, so a feature that groups words by meaning alone is counted as not legible. "
         "**Of the strongest quarter** is the same share among the quarter of the features with "
-        "the largest contribution, the ones that Browse shows first."
+        "the largest contribution, the ones that Browse shows first. **p < 0.01** asks only that "
+        "some kind is enriched beyond chance, not that it holds half of the tokens."
     )
 
 

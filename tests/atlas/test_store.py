@@ -18,7 +18,7 @@ from atlas.errors import BrokenArtifact, InvalidValue, NotFound, VersionMismatch
 from atlas.geometry import promoted_tokens
 from atlas.prism import encode, normalise_rows
 from atlas.records import FeatureInfo, Filters
-from atlas.schema import CATALOG_TABLES, RUN_TABLES, SCHEMA
+from atlas.schema import CATALOG_TABLES, PROMOTED, RUN_TABLES, SCHEMA
 from atlas.store import POINTER, Store
 from precompute.publish import publish
 from precompute.stages import precompute_run
@@ -123,7 +123,7 @@ def test_every_number_of_a_feature_equals_a_direct_computation(
             if c.norms[k, f] == 0:
                 assert len(card.promoted[k].tokens) == 0
                 continue
-            found = promoted_tokens(rows[k], c.W_D[k, f : f + 1], 20)
+            found = promoted_tokens(rows[k], c.W_D[k, f : f + 1], PROMOTED)
             np.testing.assert_allclose(card.promoted[k].values, found.cosines[0], atol=6e-4)
             assert card.promoted[k].tokens.tolist() == found.tokens[0].tolist()
             np.testing.assert_allclose(
