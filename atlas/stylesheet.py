@@ -48,7 +48,8 @@ CLASSES = """
 .atl-heat th.chosen{color:var(--atl-ink);border-bottom-color:var(--atl-ink)}
 .atl-heat th.born{color:var(--atl-accent)}
 .atl-heat td{padding:3px 4px;border:0;overflow:hidden;text-overflow:ellipsis;white-space:pre;
- color:var(--atl-ink)}
+ color:var(--atl-ink);background:color-mix(in srgb,var(--atl-ink) var(--a),transparent)}
+.atl-heat td.stays{background:color-mix(in srgb,var(--atl-accent) var(--a),transparent)}
 .atl-heat td.faint{color:var(--atl-muted);font-style:italic}
 .atl-bars{display:grid;grid-template-columns:minmax(70px,max-content) 1fr max-content;
  column-gap:10px;row-gap:1px;align-items:center;font-size:12px}

@@ -232,7 +232,7 @@ def draw_promoted(view: shared.Here, card: FeatureCard) -> None:
                 ink=float(np.clip((found.values[r] - chance) / (1 - chance), 0, 1)),
                 stays=int(found.tokens[r]) in final,
                 href=shared.href("token", view, token=int(found.tokens[r])),
-                title=f"rank {r + 1} at step {step:,}, cosine {found.values[r]:.2f}",
+                title=f"{r + 1}: cosine {found.values[r]:.2f}",
             )
             for r in range(min(RANKS, len(found.tokens)))
         )
@@ -252,8 +252,8 @@ def draw_firing(view: shared.Here, card: FeatureCard, most: int = FIRING) -> Non
     firing = card.firing
     shared.caption(
         "Firing tokens",
-        f"by activation: the strongest of {card.info.n_tokens:,} rows on which it fires at one "
-        "snapshot or more.",
+        f"by activation, of {card.info.n_tokens:,} rows on which it fires. Rows too rare to be "
+        "trained on are not listed.",
     )
     if not len(firing.tokens):
         shared.say("None: the feature is dead.")

@@ -18,7 +18,7 @@ from precompute.derive import Arrays
 from precompute.safety import discard, settle, staged_name
 from precompute.writer import read_meta
 
-CODE = 1
+CODE = 2
 """Version of what the stages compute; a change makes every run be computed again."""
 
 Report = Callable[[str], None]

@@ -221,6 +221,7 @@ def _tokens(
     known = ~np.isnan(arrays["promoted_cosines"][:, :, 0])
     index = derive.token_index(arrays["promoted"], known)
     arrays |= {f"index_{name}": values for name, values in index.items()}
+    arrays["fitted"] = allowed.numpy()
     report("tokens: kinds")
     return arrays | kinds_of_features(derive.code_of(encoded), words, min_count)
 

@@ -19,7 +19,8 @@ def run_rows(
     """The rows of every table of a run's file, in the order of its key."""
     code = rounded(code_of(encoded), encoded["norms"], encoded["threshold"])
     features = np.arange(code.n_features, dtype=np.int32)
-    by_feature, by_token = strongest(code.by_feature(), FIRING), code.by_token()
+    by_token = code.by_token()
+    by_feature = strongest(of_rows(code.by_feature(), tokens["fitted"]), FIRING)
     firing = np.diff(by_token.offsets) > 0
     index = {name.removeprefix("index_"): values for name, values in tokens.items()
              if name.startswith("index_")}
@@ -68,6 +69,13 @@ def rounded(code: SparseCode, norms: np.ndarray, threshold: np.ndarray) -> Spars
             length = norm[code.feature]
             same &= (short * length > bar) == (code.p * length > bar)
     return dataclasses.replace(code, p=np.where(same, short, code.p))
+
+
+def of_rows(groups: CSR, kept: np.ndarray) -> CSR:
+    """The entries whose column is kept, (V,) bool; rows that were not fitted fire at random."""
+    inside = kept[groups.columns]
+    before = np.concatenate([[0], np.cumsum(inside)])
+    return CSR(before[groups.offsets], groups.columns[inside], groups.values[inside])
 
 
 def strongest(groups: CSR, n: int) -> CSR:
