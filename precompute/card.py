@@ -10,6 +10,7 @@ from atlas.artifacts import load_tensors, read_json, write_json
 from atlas.places import model_path
 from atlas.records import Filters, RunCard
 from atlas.store import Store
+from precompute.fidelity import RIVALS, gate_rate, held_out_prompts
 
 PAGE = 500
 """Features asked of the store at once."""
@@ -35,7 +36,7 @@ def write_card(store: Path) -> Path:
         _what_it_is(),
         _corpus(store, labels[0]),
         *(_language_model(store, label) for label in labels),
-        _dictionaries(opened, runs),
+        _dictionaries(store, opened, runs),
         _how_to_rebuild(store, runs, labels),
         _limits(),
     ])
@@ -105,20 +106,24 @@ def _shares(store: Store, run: RunCard) -> tuple[float, float]:
     return float(strongest["legible"].mean()), float((features["kind_p"] < ALPHA).mean())
 
 
-def _dictionaries(store: Store, runs: list[RunCard]) -> str:
+def _dictionaries(folder: Path, store: Store, runs: list[RunCard]) -> str:
     lines = []
+    prompts = held_out_prompts(folder / "corpus.jsonl.xz")
     for r in runs:
         strongest, enriched = _shares(store, r)
+        readable = "W_E has no logits"
+        if r.matrix == "W_U":
+            readable = f"{gate_rate(store, r.run, prompts)[0]:.0%}"
         lines.append(
             f"| `{r.run}` | {r.explained_variance:.3f} | {r.l0:.1f} | {r.dead_rate:.3f} "
             f"| {r.legible_share:.1%} | {strongest:.1%} | {r.legible_null:.1%} | {enriched:.1%} "
-            f"| {_seconds(r):.0f} s |"
+            f"| {readable} | {_seconds(r):.0f} s |"
         )
     rows = "\n".join(lines)
     return (
         "## Dictionaries\n\n| run | EV | L0 | dead | legible | of the strongest quarter | null "
-        "| p < 0.01 | training |\n"
-        f"|---|---|---|---|---|---|---|---|---|\n{rows}\n\n"
+        "| p < 0.01 | gate | training |\n"
+        f"|---|---|---|---|---|---|---|---|---|---|\n{rows}\n\n"
         "EV, L0 and dead share follow crosscoder-method section 6.2 over all rows and snapshots "
         "(a prism: unit rows). **Legible** is the share of live features of whose strongest "
         "firing tokens (10, 20 or 50 of them) at least half belong to one kind, at least twice as "
@@ -129,7 +134,10 @@ def _dictionaries(store: Store, runs: list[RunCard]) -> str:
         "corpus, so a feature that groups words by meaning alone is counted as not legible. "
         "**Of the strongest quarter** is the same share among the quarter of the features with "
         "the largest contribution, the ones that Browse shows first. **p < 0.01** asks only that "
-        "some kind is enriched beyond chance, not that it holds half of the tokens."
+        "some kind is enriched beyond chance, not that it holds half of the tokens. "
+        f"**Gate** is the share of contrasts that may be read (right sign, rho below 0.5): the "
+        f"likeliest next token against each of the next {RIVALS} at the last step, after "
+        f"{len(prompts)} prompts from held-out documents (`precompute/fidelity.py`)."
     )
 
 
