@@ -287,8 +287,8 @@ def test_figures_follow_the_theme_without_a_reload(visit: Visit, store: Store) -
     before = line.get_attribute("style")
     visit.page.emulate_media(color_scheme="dark")
     visit.page.wait_for_function(
-        "([old]) => [...document.querySelectorAll('.js-plotly-plot .js-line')].at(-1)"
-        ".getAttribute('style') !== old",
+        "([old]) => ([...document.querySelectorAll('.js-plotly-plot .js-line')].at(-1)"
+        "?.getAttribute('style') ?? old) !== old",  # none while the figure is drawn anew
         arg=[before], timeout=SLOW,
     )
     visit.settle()

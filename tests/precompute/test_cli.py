@@ -616,6 +616,8 @@ class TestServe:
             [sys.executable, "-m", "precompute", "serve", "--store", str(own_store)],
             cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE,
             stderr=subprocess.PIPE, text=True,
+            # a test run in the background inherits an ignored SIGINT; a terminal does not
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
         assert process.stdout is not None
         assert process.stderr is not None
