@@ -55,9 +55,7 @@ def _run_control(cards: list[RunCard], view: Here) -> None:
     st.session_state["run"] = view.run
 
     def changed() -> None:
-        run = st.session_state["run"]
-        st.session_state["last_run"] = run
-        shared.address(run=run, **dict.fromkeys(shared.OF_ONE_RUN))
+        shared.change_run(st.session_state["run"])
 
     st.selectbox(
         "run: model · matrix · dictionary · seed",

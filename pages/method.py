@@ -56,7 +56,7 @@ LIMITS = (
     ("Causes", "A contribution says what the linear readout adds up. It does not say that the "
                "model would answer otherwise without the feature, nor how the hidden state came "
                "about."),
-    ("Names", "A kind is a test against a list of about a hundred token kinds, not an explanation. "
+    ("Names", "A kind is a test against a library of some 250 token kinds, not an explanation. "
               "A feature without one may still mean something."),
     ("Other seeds", "Weak features rarely return in another seed. Read the strong ones first; "
                     "Browse sorts by contribution for that reason."),

@@ -89,10 +89,25 @@ def draw_score(view: shared.Here, found: "Explanation", row: "Row", drawn: dict)
         )
     if ledger.gate:
         return True
+    _offer_prism(view)
     return st.toggle(
         "Show the bars of a failed explanation anyway", key="decompose_anyway",
         persist_state="session",
     )
+
+
+def _offer_prism(view: shared.Here) -> None:
+    """The same prompt under the model's prism, which is fitted to the last readout alone."""
+    prisms = [
+        card.run for card in view.store.runs()
+        if card.model == view.card.model and card.kind == "prism" and card.problem is None
+        and card.run != view.run
+    ]
+    if prisms:
+        st.button(
+            "Ask the prism of this model, which passes more often", key="decompose_prism",
+            type="tertiary", on_click=shared.change_run, args=(prisms[0],),
+        )
 
 
 def labels(view: shared.Here, found: "Explanation") -> dict[int, str]:

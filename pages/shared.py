@@ -225,6 +225,12 @@ def href(page: str, view: Here, **parameters: object) -> str:
     return f"{path}?{urlencode({'run': view.run, 'step': view.step, **parameters})}"
 
 
+def change_run(run: str) -> None:
+    """Show another run on the same page; called from callbacks. What is of one run is dropped."""
+    st.session_state["last_run"] = run
+    address(run=run, **dict.fromkeys(OF_ONE_RUN))
+
+
 def go(page: str, view: Here, **parameters: object) -> None:
     """Open another page within the session; called from callbacks, one run of the script."""
     st.switch_page(PAGES[page][1], query_params=link_to(page, view, **parameters))

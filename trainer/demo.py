@@ -93,7 +93,10 @@ def _train_by_name(name: str, store: Path) -> tuple[str, float]:
 
 
 def prepare_text(store: Path, report: Report) -> None:
-    """Corpus, tokenizer and token streams; the streams lie under `work/` and may be deleted."""
+    """Corpus, tokenizer and token streams; the streams lie under `work/` and may be deleted.
+
+    A store that has the tokenizer, such as one that took its model from the bundle, keeps it.
+    """
     corpus = store / "corpus.jsonl.xz"
     if not corpus.exists():
         if not CORPUS.exists():
@@ -104,17 +107,27 @@ def prepare_text(store: Path, report: Report) -> None:
     if all((work / f"{s}.npy").exists() for s in ("train", "validation")):
         return
     work.mkdir(parents=True, exist_ok=True)
-    report("training the tokenizer and encoding the corpus")
-    vocabulary = _language_model("demo-large").vocabulary
-    tokenizer = train_tokenizer(corpus, vocabulary)
-    counts = source_counts(tokenizer, corpus)
-    for label in ("demo-large", "demo-small"):
-        save_token_counts(model_path(store, label) / "token_counts.safetensors", counts)
-        tokenizer.save(str(model_path(store, label) / "tokenizer.json"))
+    saved = next(store.glob("models/*/tokenizer.json"), None)
+    if saved:
+        tokenizer = Tokenizer.from_file(str(saved))
+    else:
+        tokenizer = _new_tokenizer(store, corpus, report)
+    report("encoding the corpus")
     for split in ("train", "validation"):
         staged = work / f"{split}.tmp.npy"
         np.save(staged, token_stream(tokenizer, corpus, split))
         staged.replace(work / f"{split}.npy")
+
+
+def _new_tokenizer(store: Path, corpus: Path, report: Report) -> Tokenizer:
+    """Train the tokenizer that both models share and count its tokens."""
+    report("training the tokenizer")
+    tokenizer = train_tokenizer(corpus, _language_model("demo-large").vocabulary)
+    counts = source_counts(tokenizer, corpus)
+    for label in ("demo-large", "demo-small"):
+        save_token_counts(model_path(store, label) / "token_counts.safetensors", counts)
+        tokenizer.save(str(model_path(store, label) / "tokenizer.json"))
+    return tokenizer
 
 
 def _language_model(label: str) -> LanguageModelRecipe:
@@ -197,6 +210,7 @@ def _train_prism(run: str, dials: PrismRecipe, store: Path, folder: Path, report
     steps = _kept_steps(store, dials.model)
     name = model_name(dials.model)
     language_model = _language_model(dials.model)
+    prepare_text(store, report)
     stream = np.load(store / "work" / "train.npy")
     model = kept_model(store, dials.model, language_model, steps[-1])
     hidden = hidden_states(model, stream, language_model.context, dials.hidden_states, dials.seed)
@@ -249,8 +263,3 @@ def token_counts(store: Path, label: str) -> Tensor:
     """Occurrences of each token in the training text, (V,) int64."""
     counts = load_tensors(model_path(store, label) / "token_counts.safetensors")
     return torch.stack(list(counts.values())).long().sum(0)
-
-
-def tokenizer_of(store: Path, label: str) -> Tokenizer:
-    """The tokenizer of a language model in a store."""
-    return Tokenizer.from_file(str(model_path(store, label) / "tokenizer.json"))
