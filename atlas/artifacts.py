@@ -269,8 +269,8 @@ def _check_shapes(
 def write_crosscoder(path: Path, crosscoder: Crosscoder, rounded: bool = False) -> None:
     """Write `dictionary.safetensors` of a crosscoder with the released key names.
 
-    Rounded, encoder and decoder are int8 with row scales, a quarter of the size; on the demo this
-    moves EV by less than 1e-4. Biases and thresholds stay float32.
+    Rounded, encoder and decoder are int8 with row scales, a quarter of the size; record figures
+    of the rounded weights. Biases and thresholds stay float32.
     """
     tensors = {"b_E": crosscoder.b_E, "b_D": crosscoder.b_D, THRESHOLD: crosscoder.threshold.log()}
     _write_dictionary(path, {"W_E": crosscoder.W_E, "W_D": crosscoder.W_D}, tensors, rounded)

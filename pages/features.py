@@ -10,7 +10,7 @@ from atlas import figures, markup
 from atlas.chance import chance_cosine
 from atlas.errors import NotFound
 from atlas.markup import Bar, Fact, HeatCell, HeatColumn
-from atlas.records import FeatureCard, Filters
+from atlas.records import FeatureCard, Filters, TokenList
 from pages import shared, trust
 
 # Snapshots of the heat table; more would not fit their tokens at 1280 pixels.
@@ -247,6 +247,19 @@ def draw_promoted(view: shared.Here, card: FeatureCard) -> None:
     st.html(markup.heat_table(columns))
 
 
+def _draw_tokens(
+    view: shared.Here, found: TokenList, most: int | None = None, against: bool = False
+) -> None:
+    """The first tokens of a list as bars, each a link to its page."""
+    st.html(markup.bars([
+        Bar(text, float(value), href=shared.href("token", view, token=int(token)),
+            title=f"token {token}")
+        for token, value, text in zip(
+            found.tokens[:most], found.values[:most], found.texts[:most], strict=True
+        )
+    ], against=against))
+
+
 def draw_firing(view: shared.Here, card: FeatureCard, most: int = FIRING) -> None:
     """Rows on which it fires most."""
     firing = card.firing
@@ -258,13 +271,7 @@ def draw_firing(view: shared.Here, card: FeatureCard, most: int = FIRING) -> Non
     if not len(firing.tokens):
         shared.say("None: the feature is dead.")
         return
-    st.html(markup.bars([
-        Bar(text, float(value), href=shared.href("token", view, token=int(token)),
-            title=f"token {token}")
-        for token, value, text in zip(
-            firing.tokens[:most], firing.values[:most], firing.texts[:most], strict=True
-        )
-    ]))
+    _draw_tokens(view, firing, most)
 
 
 def draw_promoted_once(view: shared.Here, card: FeatureCard) -> None:
@@ -275,11 +282,7 @@ def draw_promoted_once(view: shared.Here, card: FeatureCard) -> None:
         "Promoted tokens",
         f"by cosine with the direction. The best of a random direction is {chance:.2f}.",
     )
-    st.html(markup.bars([
-        Bar(text, float(value), href=shared.href("token", view, token=int(token)),
-            title=f"token {token}")
-        for token, value, text in zip(found.tokens, found.values, found.texts, strict=True)
-    ]))
+    _draw_tokens(view, found)
 
 
 def draw_suppressed(view: shared.Here, card: FeatureCard) -> None:
@@ -295,14 +298,7 @@ def draw_suppressed(view: shared.Here, card: FeatureCard) -> None:
     if not len(found.tokens):
         shared.say("Not available: the direction has no length at this step.")
         return
-    st.html(markup.bars([
-        Bar(text, float(value), href=shared.href("token", view, token=int(token)),
-            title=f"token {token}")
-        for token, value, text in zip(
-            found.tokens[:SUPPRESSED], found.values[:SUPPRESSED], found.texts[:SUPPRESSED],
-            strict=True,
-        )
-    ], against=True))
+    _draw_tokens(view, found, SUPPRESSED, against=True)
 
 
 def main() -> None:
