@@ -1,151 +1,24 @@
-"""The door to tensor files: snapshots, run folders, rounded model weights.
+"""Snapshots and run folders on disk: names, parts, shapes that agree.
 
-Nothing else in the project opens a safetensors file. Every reader checks names, shapes and
-finiteness before it hands a tensor on; every writer stages beside the target and renames.
-
-Rounded tensors: a bundle keeps matrices as int8 with one float32 scale per row (`name` and
-`name.scale`). Dictionaries are trained on the rounded snapshots, so figures recomputed from the
-bundle agree with the recorded ones to the last bit that matters.
+The tensor files themselves are opened in `atlas.tensor_files` only.
 """
 
-import errno
-import hashlib
-import json
-import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from atlas.crosscoder import Crosscoder
-from atlas.errors import AtlasError, BrokenArtifact, InvalidValue, NoSpace, NotFound
+from atlas.errors import BrokenArtifact, NotFound
 from atlas.prism import Prism
+from atlas.tensor_files import SCALE, load_tensors, read_json, round_rows, save_tensors
 
-SCALE = ".scale"
 THRESHOLD = "activation_function.log_jumprelu_threshold"
 MATRICES = {"W_U": "wu", "W_E": "we"}
 KINDS = ("crosscoder", "sae", "prism")
-
-
-def sha256(path: Path) -> str:
-    """Hex digest of a file, read in blocks."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def load_tensors(path: Path, names: Iterable[str] | None = None) -> dict[str, Tensor]:
-    """Tensors of a file as float32 (integers without a scale stay integers).
-
-    Args:
-        path: a safetensors file.
-        names: which tensors; all when None. Scales are joined in, not listed.
-
-    Raises:
-        NotFound: the file is not there.
-        BrokenArtifact: truncated, a named tensor is missing, or a value is not finite.
-    """
-    if not path.is_file():
-        raise NotFound(f"{path} is not there")
-    try:
-        with safe_open(path, framework="pt") as file:
-            present = set(file.keys())
-            wanted = sorted(n for n in present if not n.endswith(SCALE)) if names is None else names
-            missing = [n for n in wanted if n not in present]
-            if missing:
-                raise BrokenArtifact(f"{path} holds no tensor {', '.join(missing)}")
-            tensors = {n: _float(file, n, n + SCALE in present) for n in wanted}
-    except (SafetensorError, OSError) as error:
-        raise BrokenArtifact(f"{path} is damaged ({error}); fetch or build it again") from error
-    for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            raise BrokenArtifact(f"{path}: tensor {name} holds values that are not finite")
-    return tensors
-
-
-def _float(file: Any, name: str, scaled: bool) -> Tensor:
-    tensor = file.get_tensor(name)
-    if scaled:
-        return tensor.float() * file.get_tensor(name + SCALE).unsqueeze(-1)
-    return tensor.float() if tensor.is_floating_point() else tensor
-
-
-def round_rows(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """Round a matrix to int8 with one scale per row.
-
-    Args:
-        matrix: (..., d) floats.
-
-    Returns:
-        (int8 values of the same shape, float32 scale of shape (...)); value * scale is within
-        half a scale of the input, about 0.5 % of a Gaussian row's length.
-    """
-    scale = (matrix.float().abs().amax(dim=-1) / 127).clamp_min(1e-12)
-    return (matrix / scale.unsqueeze(-1)).round().to(torch.int8), scale
-
-
-def save_rounded(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write matrices as int8 with row scales, vectors as float32."""
-    out: dict[str, Tensor] = {}
-    for name, tensor in tensors.items():
-        if tensor.ndim >= 2:
-            out[name], out[name + SCALE] = round_rows(tensor)
-        else:
-            out[name] = tensor.float()
-    save_tensors(path, out)
-
-
-def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write a file whole or not at all: staged beside the target, synced, renamed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    staged = path.with_name(path.name + ".tmp")
-    try:
-        save_file({n: t.contiguous() for n, t in tensors.items()}, staged)
-        staged.chmod(0o644)  # safetensors leaves 0600, which a server's other users cannot read
-        _sync(staged)
-        os.replace(staged, path)
-    except (OSError, SafetensorError) as error:
-        staged.unlink(missing_ok=True)
-        raise _write_error(path, error) from error
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    staged = path.with_name(path.name + ".tmp")
-    try:
-        staged.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf8")
-        _sync(staged)
-        os.replace(staged, path)
-    except OSError as error:
-        staged.unlink(missing_ok=True)
-        raise _write_error(path, error) from error
-
-
-def _sync(path: Path) -> None:
-    with open(path, "rb+") as file:
-        os.fsync(file.fileno())
-
-
-def _write_error(path: Path, error: Exception) -> AtlasError:
-    full = getattr(error, "errno", None) in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-    if full or "No space left" in str(error):
-        return NoSpace(f"no space left while writing {path}; free some and run the command again")
-    return InvalidValue(f"{path} cannot be written ({error}); choose another folder with --store")
-
-
-def read_json(path: Path) -> Any:
-    """Contents of a JSON file; NotFound or BrokenArtifact with its name."""
-    try:
-        return json.loads(path.read_text(encoding="utf8"))
-    except FileNotFoundError as error:
-        raise NotFound(f"{path} is not there") from error
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise BrokenArtifact(f"{path} is not JSON ({error})") from error
 
 
 # --- snapshots ---------------------------------------------------------------------------------

@@ -15,8 +15,9 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from atlas.artifacts import load_snapshot, load_tensors, read_json
+from atlas.artifacts import load_snapshot
 from atlas.errors import BrokenArtifact, InvalidValue, NotFound
+from atlas.tensor_files import load_tensors, read_json
 from atlas.vocabulary import show_token, token_bytes
 
 CONTEXT = 128

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from atlas.artifacts import THRESHOLD, load_snapshot, load_tensors, read_run, snapshot_path
+from atlas.artifacts import THRESHOLD, load_snapshot, read_run, snapshot_path
 from atlas.cards import CodeRow
 from atlas.codes import activations_at
 from atlas.crosscoder import standardize
@@ -42,6 +42,7 @@ from atlas.language_model import (
 from atlas.places import model_path
 from atlas.records import RunCard
 from atlas.store import Store
+from atlas.tensor_files import load_tensors
 
 MAX_CHARACTERS = 20_000
 """Longest prompt that is tokenised at all."""

@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from atlas.artifacts import THRESHOLD, load_snapshots, load_tensors, read_run
+from atlas.artifacts import THRESHOLD, load_snapshots, read_run
 from atlas.codes import activations_at
 from atlas.crosscoder import standardize
 from atlas.prism import normalise_rows
 from atlas.records import RunCard
+from atlas.tensor_files import load_tensors
 
 
 def explained_shares(

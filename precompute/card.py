@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from atlas.artifacts import load_tensors, read_json, write_json
 from atlas.places import model_path
 from atlas.records import Filters, RunCard
 from atlas.store import Store
+from atlas.tensor_files import load_tensors, read_json, write_json
 from precompute.fidelity import RIVALS, gate_rate, held_out_prompts
 
 PAGE = 500

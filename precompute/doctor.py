@@ -10,13 +10,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from atlas.artifacts import read_run, sha256, snapshot_path
+from atlas.artifacts import read_run, snapshot_path
 from atlas.device import choose_device
 from atlas.errors import AtlasError
 from atlas.language_model import full_steps, load_tokenizer
 from atlas.places import APP, ROOT, model_path, run_path
 from atlas.records import RunCard
 from atlas.store import Store
+from atlas.tensor_files import sha256
 
 NEEDED = {
     "torch": (2, 10),

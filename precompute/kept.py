@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from atlas.artifacts import RunFolder, read_run, sha256, snapshot_path, write_json
+from atlas.artifacts import RunFolder, read_run, snapshot_path
 from atlas.errors import BrokenArtifact, InvalidValue, NotFound
 from atlas.places import model_path, run_path
 from atlas.schema import MAX_SNAPSHOTS, SCHEMA
 from atlas.store import POINTER
+from atlas.tensor_files import sha256, write_json
 from precompute.derive import Arrays
 from precompute.safety import discard, settle, staged_name
 from precompute.writer import read_meta

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from atlas.artifacts import read_json
 from atlas.errors import BrokenArtifact, InvalidValue, NotFound
 from atlas.places import run_path
+from atlas.tensor_files import read_json
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from atlas.artifacts import RunFolder, load_tensors, sha256, snapshot_path
+from atlas.artifacts import RunFolder, snapshot_path
 from atlas.errors import NotFound
 from atlas.places import DEMO, model_path
+from atlas.tensor_files import load_tensors, sha256
 from precompute.inventory import HUB, Released
 from precompute.kept import current_file, input_files, run_folder
 from precompute.locate import Located

@@ -12,10 +12,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from atlas.artifacts import sha256, write_json
 from atlas.errors import AtlasError, StoreBusy
 from atlas.schema import CATALOG_TABLES, SCHEMA
 from atlas.store import POINTER
+from atlas.tensor_files import sha256, write_json
 from precompute.kept import Report, pointed, silent
 from precompute.safety import space_watch, sweep, writer_lock
 from precompute.stages import FILE_STEM

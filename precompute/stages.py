@@ -16,13 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from atlas.artifacts import (
-    RunFolder,
-    load_snapshot,
-    read_crosscoder,
-    read_prism,
-    snapshot_path,
-)
+from atlas.artifacts import RunFolder, load_snapshot, read_crosscoder, read_prism, snapshot_path
 from atlas.errors import BrokenArtifact
 from atlas.places import run_path
 from atlas.schema import RUN_TABLES, SCHEMA

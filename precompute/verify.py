@@ -7,18 +7,12 @@ figures §6.1, whose value depends on the batch (a prism's trainer looks at its 
 from dataclasses import dataclass
 from typing import Any
 
-from atlas.artifacts import (
-    load_snapshot,
-    load_snapshots,
-    read_crosscoder,
-    read_prism,
-    read_run,
-    sha256,
-)
+from atlas.artifacts import load_snapshot, load_snapshots, read_crosscoder, read_prism, read_run
 from atlas.crosscoder import quality, standardize, training_quality
 from atlas.errors import BrokenArtifact
 from atlas.prism import normalise_rows
 from atlas.prism import quality as prism_quality
+from atlas.tensor_files import sha256
 from precompute.locate import Located
 
 TOLERANCE = 1e-3

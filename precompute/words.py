@@ -8,12 +8,12 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from atlas.artifacts import load_tensors, read_json
 from atlas.codes import SparseCode
 from atlas.errors import BrokenArtifact
 from atlas.legibility import legibility, strongest_tokens
 from atlas.places import model_path
 from atlas.schema import LABEL, PROMOTED
+from atlas.tensor_files import load_tensors, read_json
 from atlas.vocabulary import kinds, plain_text, script, show_token, vocabulary_bytes
 from precompute.derive import Arrays
 

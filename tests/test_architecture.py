@@ -19,7 +19,7 @@ DOORS = {
     "streamlit": "pages/",
     "duckdb": ("atlas/store.py", "precompute/writer.py"),
     "plotly": "atlas/figures.py",
-    "safetensors": "atlas/artifacts.py",
+    "safetensors": "atlas/tensor_files.py",
     "transformers": ("atlas/language_model.py", "trainer/"),
     "tokenizers": ("atlas/language_model.py", "trainer/"),
     "huggingface_hub": (),

@@ -18,19 +18,15 @@ from atlas.artifacts import (
     load_snapshot,
     load_snapshots,
     read_crosscoder,
-    read_json,
     read_prism,
-    save_rounded,
-    save_tensors,
-    sha256,
     snapshot_path,
     write_crosscoder,
-    write_json,
     write_prism,
 )
 from atlas.crosscoder import Crosscoder
 from atlas.places import model_path, run_path
 from atlas.prism import Prism, normalise_rows
+from atlas.tensor_files import read_json, save_rounded, save_tensors, sha256, write_json
 from atlas.vocabulary import plain_text, vocabulary_bytes
 from precompute.publish import publish
 from precompute.stages import precompute_run

@@ -26,15 +26,11 @@ from atlas.artifacts import (
     RunFolder,
     load_snapshot,
     load_snapshots,
-    load_tensors,
     read_crosscoder,
-    read_json,
     read_prism,
     read_run,
-    sha256,
     snapshot_path,
     write_crosscoder,
-    write_json,
     write_prism,
 )
 from atlas.crosscoder import quality, standardize
@@ -42,6 +38,7 @@ from atlas.errors import NotFound
 from atlas.places import DEMO, model_path, run_path
 from atlas.prism import normalise_rows
 from atlas.prism import quality as prism_quality
+from atlas.tensor_files import load_tensors, read_json, sha256, write_json
 from trainer import recipes
 from trainer.crosscoder import CrosscoderRecipe, train_crosscoder
 from trainer.export import (

@@ -13,16 +13,9 @@ import torch
 from torch import Tensor
 from transformers import GPTNeoXForCausalLM
 
-from atlas.artifacts import (
-    load_snapshot,
-    load_tensors,
-    read_json,
-    save_rounded,
-    save_tensors,
-    snapshot_path,
-    write_json,
-)
+from atlas.artifacts import load_snapshot, snapshot_path
 from atlas.places import model_path
+from atlas.tensor_files import load_tensors, read_json, save_rounded, save_tensors, write_json
 from trainer.language_model import (
     LanguageModelRecipe,
     build_model,

@@ -18,8 +18,8 @@ import torch
 import torch.nn.functional as F
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
-from atlas.artifacts import save_tensors, write_json
 from atlas.errors import Diverged, InvalidValue
+from atlas.tensor_files import save_tensors, write_json
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from atlas.artifacts import read_json
 from atlas.errors import InvalidValue, NotFound
 from atlas.places import RECIPES
+from atlas.tensor_files import read_json
 from trainer.crosscoder import CrosscoderRecipe
 from trainer.language_model import LanguageModelRecipe
 from trainer.prism import PrismRecipe

@@ -5,10 +5,10 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from atlas.artifacts import read_json
 from atlas.device import choose_device
 from atlas.errors import InvalidValue, NotFound
 from atlas.places import DEMO, run_path
+from atlas.tensor_files import read_json
 from precompute.bundle import train_into
 from precompute.card import add_time, write_card
 from precompute.commands.output import (

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from atlas.artifacts import load_snapshot, load_tensors, read_json, save_tensors, write_json
+from atlas.artifacts import load_snapshot
 from atlas.errors import BrokenArtifact, InvalidValue, NotFound
 from atlas.language_model import (
     LanguageModel,
@@ -19,6 +19,7 @@ from atlas.language_model import (
     resolve_token,
 )
 from atlas.places import model_path
+from atlas.tensor_files import load_tensors, read_json, save_tensors, write_json
 from tests.tiny import FULL, LARGE_MODEL, STEPS, V
 from trainer.language_model import LanguageModelRecipe, build_model
 

@@ -10,13 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from atlas import crosscoder, prism
-from atlas.artifacts import (
-    load_snapshot,
-    load_snapshots,
-    read_crosscoder,
-    read_prism,
-    read_run,
-)
+from atlas.artifacts import load_snapshot, load_snapshots, read_crosscoder, read_prism, read_run
 from atlas.errors import AtlasError, BrokenArtifact, InvalidValue, NotFound
 from atlas.language_model import LanguageModel
 from atlas.live import MAX_CHARACTERS, Explanation, decompose_prompt

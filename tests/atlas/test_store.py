@@ -13,13 +13,14 @@ import torch
 
 from atlas import crosscoder, queries
 from atlas import store as store_module
-from atlas.artifacts import load_snapshots, read_crosscoder, read_json, read_prism, read_run
+from atlas.artifacts import load_snapshots, read_crosscoder, read_prism, read_run
 from atlas.errors import BrokenArtifact, InvalidValue, NotFound, VersionMismatch
 from atlas.geometry import promoted_tokens
 from atlas.prism import encode, normalise_rows
 from atlas.records import FeatureInfo, Filters
 from atlas.schema import CATALOG_TABLES, PROMOTED, RUN_TABLES, SCHEMA
 from atlas.store import POINTER, Store
+from atlas.tensor_files import read_json
 from precompute.publish import publish
 from precompute.stages import precompute_run
 from tests.tiny import (

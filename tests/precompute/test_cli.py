@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 import torch
 
-from atlas.artifacts import load_tensors, read_json, save_tensors, sha256, write_json
 from atlas.errors import Diverged, HubError
 from atlas.places import ROOT, STORE_VARIABLE, model_path, run_path
+from atlas.tensor_files import load_tensors, read_json, save_tensors, sha256, write_json
 from precompute import bundle, cli, serve
 from precompute.commands import build, output
 from precompute.inventory import find_released, released

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from atlas.artifacts import read_json, write_json
 from atlas.errors import StoreBusy
 from atlas.schema import SCHEMA
 from atlas.store import POINTER, Store
+from atlas.tensor_files import read_json, write_json
 from precompute.publish import publish
 from precompute.safety import LOCK, STAGED, sweep, writer_lock
 from precompute.stages import precompute_run

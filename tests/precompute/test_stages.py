@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 import torch
 
-from atlas.artifacts import load_tensors, read_json, save_tensors, snapshot_path, write_json
+from atlas.artifacts import snapshot_path
 from atlas.errors import BrokenArtifact, InvalidValue, NoSpace, NotFound, StoreBusy
 from atlas.schema import RUN_TABLES
 from atlas.store import POINTER, Store
+from atlas.tensor_files import load_tensors, read_json, save_tensors, write_json
 from precompute import kept, publish, safety, stages, writer
 from precompute.safety import STAGED
 from precompute.stages import STAGES, clean_stages, precompute_run

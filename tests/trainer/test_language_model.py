@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from atlas.artifacts import load_tensors, read_json, round_rows
 from atlas.errors import InvalidValue
+from atlas.tensor_files import load_tensors, read_json, round_rows
 from trainer.export import export_model, hidden_states, kept_model, save_token_counts
 from trainer.language_model import (
     LanguageModelRecipe,
