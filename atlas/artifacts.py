@@ -11,12 +11,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from atlas.crosscoder import Crosscoder
+from atlas.crosscoder import ACTIVATIONS, Crosscoder, Gate
 from atlas.errors import BrokenArtifact, NotFound
-from atlas.prism import Prism
-from atlas.tensor_files import SCALE, load_tensors, read_json, round_rows, save_tensors
+from atlas.prism import ARCHITECTURES, COUNTED, Prism
+from atlas.tensor_files import SCALE, TensorFile, load_tensors, read_json, round_rows, save_tensors
 
 THRESHOLD = "activation_function.log_jumprelu_threshold"
+GATE = tuple(f"activation_function.{name}" for name in ("b_gate", "r_mag", "b_mag"))
+"""Tensors of the gated kind, in the order of `atlas.crosscoder.Gate`."""
+LARGEST_LOG = 60.0
+"""A logarithm of a threshold or gain beyond this is no such thing: e^60 is 1e26."""
 MATRICES = {"W_U": "wu", "W_E": "we"}
 KINDS = ("crosscoder", "sae", "prism")
 
@@ -102,50 +106,117 @@ def read_run(path: Path) -> RunFolder:
                      read_json(path / "provenance.json"))
 
 
+def crosscoder_shapes(
+    act_fn: str, snapshots: int, d_model: int, d_sae: int
+) -> dict[str, tuple[int, ...]]:
+    """Tensors of a crosscoder and their shapes (crosscoder-method section 3.1)."""
+    own = {"jumprelu": (THRESHOLD,), "batchtopk": (), "gated": GATE}[act_fn]
+    return {
+        "W_E": (snapshots, d_model, d_sae), "b_E": (snapshots, d_sae),
+        "W_D": (snapshots, d_sae, d_model), "b_D": (snapshots, d_model),
+    } | dict.fromkeys(own, (d_sae,))
+
+
+def prism_shapes(architecture: str, d_model: int, d_sae: int) -> dict[str, tuple[int, ...]]:
+    """Tensors of a prism and their shapes, `row_norms` left out (prism-method section 2)."""
+    scalar = "activation_threshold"
+    return {
+        "encoder.weight": (d_sae, d_model), "encoder.bias": (d_sae,), "decoder": (d_sae, d_model),
+        "row_mean": (d_model,),
+    } | {name: () if name == scalar else (d_sae,) for name in ARCHITECTURES[architecture]}
+
+
 def read_crosscoder(folder: RunFolder) -> Crosscoder:
-    """The crosscoder (or K=1 SAE) of a run folder, float32, shapes checked against its config."""
-    tensors = load_tensors(folder.weights, ["W_E", "b_E", "W_D", "b_D", THRESHOLD])
-    settings = folder.config["config"]
-    k, width, d = len(folder.steps), settings["d_sae"], settings["d_model"]
-    expected = {"W_E": (k, d, width), "b_E": (k, width), "W_D": (k, width, d), "b_D": (k, d),
-                THRESHOLD: (width,)}
-    _check_shapes(folder, tensors, expected)
-    return Crosscoder(tensors["W_E"], tensors["b_E"], tensors["W_D"], tensors["b_D"],
-                      tensors[THRESHOLD].exp())
+    """The crosscoder (or K=1 SAE) of a run folder, of any kind, shapes checked against its config.
+
+    Float32 weights are views of the mapped file: they cost no memory of their own and must not be
+    written to. A single snapshot may leave out the leading axis.
+    """
+    file, settings = TensorFile(folder.weights), folder.config["config"]
+    act_fn = known_kind(folder, settings.get("act_fn", "jumprelu"), ACTIVATIONS)
+    snapshots = len(folder.steps)
+    expected = crosscoder_shapes(act_fn, snapshots, settings["d_model"], settings["d_sae"])
+    file.require(expected)
+    flat = snapshots == 1 and len(file.shape("W_D")) == 2
+    promoted = {n: s[1:] if flat and n[:2] in ("W_", "b_") else s for n, s in expected.items()}
+    file.expect(promoted, str(folder.path / "config.json"))
+    W_E, b_E, W_D, b_D = (
+        file.read(n).unsqueeze(0) if flat else file.read(n) for n in ("W_E", "b_E", "W_D", "b_D")
+    )
+    if act_fn == "jumprelu":
+        return Crosscoder(W_E, b_E, W_D, b_D, read_logarithm(file, THRESHOLD).exp())
+    zeros = torch.zeros(settings["d_sae"])
+    if act_fn == "gated":
+        gate = Gate(file.read(GATE[0]), read_logarithm(file, GATE[1]), file.read(GATE[2]))
+        return Crosscoder(W_E, b_E, W_D, b_D, zeros, act_fn, None, gate)
+    return Crosscoder(W_E, b_E, W_D, b_D, zeros, act_fn, read_budget(folder, settings))
 
 
 def read_prism(folder: RunFolder) -> Prism:
-    """The TopK prism of a run folder, float32, shapes checked against its config."""
-    names = ["encoder.weight", "encoder.bias", "decoder", "row_mean", "row_norms"]
-    tensors = load_tensors(folder.weights, names)
-    settings = folder.config["config"]
-    width, d = settings["d_sae"], settings["d_model"]
-    rows = tensors["row_norms"].shape[0]
-    expected = {"encoder.weight": (width, d), "encoder.bias": (width,), "decoder": (width, d),
-                "row_mean": (d,), "row_norms": (rows,)}
-    _check_shapes(folder, tensors, expected)
-    return Prism(tensors["encoder.weight"], tensors["encoder.bias"], tensors["decoder"],
-                 settings["k"], tensors["row_mean"], tensors["row_norms"])
+    """The prism of a run folder, of any architecture, shapes checked against its config."""
+    file, settings = TensorFile(folder.weights), folder.config["config"]
+    architecture = known_kind(folder, settings.get("act_fn", "topk"), ARCHITECTURES)
+    file.expect(
+        prism_shapes(architecture, settings["d_model"], settings["d_sae"]),
+        str(folder.path / "config.json"),
+    )
+    file.require(["row_norms"])
+    extra = {
+        name: read_logarithm(file, name) if name.startswith("log_") else file.read(name)
+        for name in ARCHITECTURES[architecture]
+    }
+    counted = architecture in COUNTED
+    return Prism(
+        file.read("encoder.weight"), file.read("encoder.bias"), file.read("decoder"),
+        read_budget(folder, settings) if counted else settings["d_sae"],
+        file.read("row_mean"), file.read("row_norms"), architecture, **extra,
+    )
 
 
-def _check_shapes(
-    folder: RunFolder, tensors: dict[str, Tensor], expected: dict[str, tuple[int, ...]]
-) -> None:
-    for name, shape in expected.items():
-        if tuple(tensors[name].shape) != shape:
-            raise BrokenArtifact(
-                f"{folder.weights}: {name} is {tuple(tensors[name].shape)}, but "
-                f"{folder.path / 'config.json'} says {shape}"
-            )
+def known_kind(folder: RunFolder, named: Any, known: Iterable[str]) -> str:
+    if named not in known:
+        raise BrokenArtifact(
+            f"{folder.path / 'config.json'}: act_fn is {str(named)[:60]!r}, a {folder.kind} has "
+            f"one of {', '.join(known)}"
+        )
+    return named
+
+
+def read_budget(folder: RunFolder, settings: dict[str, Any]) -> int:
+    k = settings.get("k")
+    if type(k) is not int or not 1 <= k <= settings["d_sae"]:
+        raise BrokenArtifact(
+            f"{folder.path / 'config.json'}: k is {k!r}, expected a whole number from 1 to "
+            f"{settings['d_sae']}; it is part of the dictionary and is not guessed"
+        )
+    return k
+
+
+def read_logarithm(file: TensorFile, name: str) -> Tensor:
+    """A tensor that will be an exponent, refused where its exponential is out of all bounds."""
+    values = file.read(name)
+    off = (values.abs() > LARGEST_LOG).nonzero()
+    if len(off):
+        at = int(off[0])
+        raise BrokenArtifact(
+            f"{file.path}: {name} is {float(values[at]):.4g} at feature {at}; a logarithm between "
+            f"-{LARGEST_LOG:g} and {LARGEST_LOG:g} was expected"
+        )
+    return values
 
 
 def write_crosscoder(path: Path, crosscoder: Crosscoder, rounded: bool = False) -> None:
     """Write `dictionary.safetensors` of a crosscoder with the released key names.
 
     Rounded, encoder and decoder are int8 with row scales, a quarter of the size; record figures
-    of the rounded weights. Biases and thresholds stay float32.
+    of the rounded weights. Everything else stays float32.
     """
-    tensors = {"b_E": crosscoder.b_E, "b_D": crosscoder.b_D, THRESHOLD: crosscoder.threshold.log()}
+    tensors = {"b_E": crosscoder.b_E, "b_D": crosscoder.b_D}
+    if crosscoder.act_fn == "jumprelu":
+        tensors[THRESHOLD] = crosscoder.threshold.log()
+    if crosscoder.gate is not None:
+        gate = crosscoder.gate
+        tensors |= dict(zip(GATE, (gate.bias, gate.log_gain, gate.offset), strict=True))
     _write_dictionary(path, {"W_E": crosscoder.W_E, "W_D": crosscoder.W_D}, tensors, rounded)
 
 
@@ -153,6 +224,7 @@ def write_prism(path: Path, prism: Prism, rounded: bool = False) -> None:
     """Write `dictionary.safetensors` of a prism, its matrices rounded if asked."""
     vectors = {"encoder.bias": prism.bias, "row_mean": prism.row_mean,
                "row_norms": prism.row_norms}
+    vectors |= {name: getattr(prism, name) for name in ARCHITECTURES[prism.architecture]}
     matrices = {"encoder.weight": prism.encoder, "decoder": prism.decoder}
     _write_dictionary(path, matrices, vectors, rounded)
 

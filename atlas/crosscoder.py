@@ -5,12 +5,16 @@ Inside a dictionary `W_E` is the encoder, not the model's input embedding. Every
 follows crosscoder-method §2 (rows), §3 (forward), §6 (quality).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
 import torch
 from torch import Tensor
+from torch.nn.functional import embedding_bag
+
+ACTIVATIONS = ("jumprelu", "batchtopk", "gated")
+"""What decides whether a feature fires (§3.2, §3.3)."""
 
 DEAD_RATE = 1e-6
 """A feature firing on at most this share of the (row, snapshot) pairs is dead (§6.1)."""
@@ -43,6 +47,18 @@ def standardize(rows: Tensor) -> tuple[Standardization, Tensor]:
 
 
 @dataclass(frozen=True, eq=False)
+class Gate:
+    """What the gated kind has in place of a threshold (§3.1, §3.3)."""
+
+    bias: Tensor
+    """(D,), b_gate: the gate is open where p + b_gate > 0."""
+    log_gain: Tensor
+    """(D,), r_mag: logarithm of the gain of the magnitude."""
+    offset: Tensor
+    """(D,), b_mag: added to the magnitude before it is rectified."""
+
+
+@dataclass(frozen=True, eq=False)
 class Crosscoder:
     """The weights of one dictionary (§3.1). K = 1 is a plain sparse autoencoder."""
 
@@ -55,9 +71,22 @@ class Crosscoder:
     b_D: Tensor
     """(K, d)."""
     threshold: Tensor
-    """(D,), theta: positive, one per feature, shared by all snapshots."""
+    """(D,), theta: one per feature, shared by all snapshots. Positive for jumprelu; zeros for the
+    other kinds, whose features fire wherever their activation is positive."""
+    act_fn: str = "jumprelu"
+    """One of `ACTIVATIONS`."""
+    k: int | None = None
+    """batchtopk: features kept per row on average; a training batch shares the budget."""
+    gate: Gate | None = None
+    """gated: the gate."""
 
     def __post_init__(self) -> None:
+        if self.act_fn not in ACTIVATIONS:
+            raise ValueError(f"act_fn is {self.act_fn!r}, known are {', '.join(ACTIVATIONS)}")
+        if self.act_fn == "batchtopk" and (self.k is None or self.k < 1):
+            raise ValueError(f"k is {self.k}, a batchtopk dictionary keeps 1 or more per row")
+        if (self.act_fn == "gated") != (self.gate is not None):
+            raise ValueError(f"a {self.act_fn} dictionary with gate {self.gate}")
         snapshots, width, features = self.W_E.shape
         expected = {
             "b_E": (snapshots, features),
@@ -87,10 +116,9 @@ class Crosscoder:
 
     @property
     def n_parameters(self) -> int:
-        """2KdD + KD + Kd + D (§3.1)."""
-        return sum(
-            part.numel() for part in (self.W_E, self.b_E, self.W_D, self.b_D, self.threshold)
-        )
+        """2KdD + KD + Kd, and per feature one threshold or three values of a gate (§3.1)."""
+        own = {"jumprelu": 1, "batchtopk": 0, "gated": 3}[self.act_fn] * self.n_features
+        return own + sum(part.numel() for part in (self.W_E, self.b_E, self.W_D, self.b_D))
 
     @cached_property
     def norms(self) -> Tensor:
@@ -182,6 +210,30 @@ def gated(p: Tensor, b_gate: Tensor, r_mag: Tensor, b_mag: Tensor) -> Tensor:
     return (p + b_gate > 0) * (r_mag.exp() * p + b_mag).relu()
 
 
+def row_codes(c: Crosscoder, p: Tensor) -> Tensor:
+    """What the sparse code keeps of pre-activations p (B, D): the activations of each row, or 0.
+
+    jumprelu: p of the features that fire at one snapshot or more; which of them fire at k is for
+    `fires` to say. batchtopk and gated: the activation, the same at every snapshot; the rows of
+    a batchtopk dictionary must be one training batch in vocabulary order, for they share a
+    budget (§3.2, §3.3).
+    """
+    if c.act_fn == "batchtopk":
+        assert c.k is not None
+        return batch_topk(p, c.k)
+    if c.gate is not None:
+        return gated(p, c.gate.bias, c.gate.log_gain, c.gate.offset)
+    # rounding is monotone: what does not fire where the direction is longest fires nowhere
+    return torch.where(p * c.norms.amax(dim=0) > c.threshold, p, torch.zeros_like(p))
+
+
+def row_activations(c: Crosscoder, p: Tensor) -> Tensor:
+    """Activations (K, B, D) of pre-activations p (B, D), whatever the kind: large, and obvious."""
+    if c.act_fn == "jumprelu":
+        return activations(p, c.norms, c.threshold)
+    return row_codes(c, p)[None].expand(c.n_snapshots, -1, -1)
+
+
 @dataclass(frozen=True, eq=False)
 class Quality:
     """How well a dictionary rebuilds its rows."""
@@ -200,40 +252,33 @@ class Quality:
     """(K,), the sum of the rates at that snapshot."""
 
 
-def _row_batches(
-    c: Crosscoder, x: Tensor, batch: int
-) -> Iterator[tuple[int, Tensor, Tensor, Tensor]]:
-    """(k, x_k, residual, fired) of each batch and snapshot; memory stays at one (B, D) plane."""
-    for start in range(0, x.shape[1], batch):
-        rows = x[:, start : start + batch]
-        p = pre_activations(c, rows)
-        for k in range(c.n_snapshots):
-            fired = p * c.norms[k] > c.threshold
-            rebuilt = torch.addmm(c.b_D[k], p * fired, c.W_D[k])
-            yield k, rows[k], rows[k] - rebuilt, fired
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """A dictionary's figures by both protocols, from one pass over its rows."""
+
+    canonical: Quality
+    """Every row weighs the same (§6.2), with the values of each snapshot (§6.3)."""
+    training: Quality
+    """As a training run prints them: every batch weighs the same, short or not (§6.1)."""
+    rates: Tensor
+    """(K, D) float64, share of the rows on which a feature fires at a snapshot (§7.1)."""
 
 
 def quality(c: Crosscoder, x: Tensor, batch: int = 1024) -> Quality:
-    """The canonical figures over rows x (K, V, d); the batch size changes nothing (§6.2, §6.3)."""
-    snapshots, rows, width = x.shape
-    residual = torch.zeros(snapshots, dtype=torch.float64)
-    counts = torch.zeros(snapshots, c.n_features, dtype=torch.float64)
-    for k, _, error, fired in _row_batches(c, x, batch):
-        residual[k] += error.double().square().sum().cpu()
-        counts[k] += fired.sum(dim=0).cpu()
-    total = torch.stack([part.double().square().sum() for part in x]).cpu()
-    centred = (
-        total - rows * torch.stack([part.double().mean(dim=0).square().sum() for part in x]).cpu()
-    )
-    dead = counts.sum(dim=0) / (rows * snapshots) <= DEAD_RATE
-    return Quality(
-        explained_variance=float(1 - residual.sum() / total.sum()),
-        l0=float(counts.sum() / (rows * snapshots)),
-        dead_rate=float(dead.double().mean()),
-        reconstruction_mse=float(residual.sum() / (rows * snapshots * width)),
-        explained_variance_by_snapshot=1 - residual / centred,
-        l0_by_snapshot=counts.sum(dim=1) / rows,
-    )
+    """The canonical figures over rows x (K, V, d) (§6.2, §6.3).
+
+    The batch changes nothing but for batchtopk, whose rows share a budget within it.
+    """
+    return measure(c, _batches(x, batch)).canonical
+
+
+def training_quality(c: Crosscoder, x: Tensor, batch: int = 1024) -> Quality:
+    """The figures over rows x (K, V, d) as a training run prints them (§6.1)."""
+    return measure(c, _batches(x, batch)).training
+
+
+def _batches(x: Tensor, batch: int) -> Iterator[Tensor]:
+    return (x[:, start : start + batch] for start in range(0, x.shape[1], batch))
 
 
 def batch_averaged_ev(mse: Tensor, variance: Tensor) -> float:
@@ -246,25 +291,80 @@ def pooled_ev(mse: Tensor, variance: Tensor, rows: Tensor) -> float:
     return float(1 - (mse * rows).sum() / (variance * rows).sum())
 
 
-def training_quality(c: Crosscoder, x: Tensor, batch: int = 1024) -> Quality:
-    """The figures as a training run prints them, batch averages and all (§6.1).
+def measure(c: Crosscoder, batches: Iterable[Tensor]) -> Measured:
+    """Both protocols' figures and the rates over all rows, in one pass.
 
-    The variance of a batch is that of all its entries about one scalar mean, unbiased.
+    Memory stays at a few (B, D) planes and the weights' own, which may be a mapped file.
+
+    Args:
+        c: the dictionary.
+        batches: standardised rows (K, B, d), together all rows in vocabulary order, each batch of
+            the size that training used (the last may be short): §6.1 averages over them, and a
+            batchtopk budget is shared within one.
     """
-    snapshots, rows, _ = x.shape
-    starts = list(range(0, rows, batch))
-    variance = torch.stack([x[:, s : s + batch].double().var() for s in starts]).cpu()
-    mse = torch.zeros(len(starts), dtype=torch.float64)
-    l0 = torch.zeros(len(starts), dtype=torch.float64)
-    counts = torch.zeros(c.n_features, dtype=torch.float64)
-    for visit, (_, _, error, fired) in enumerate(_row_batches(c, x, batch)):
-        part = visit // snapshots
-        mse[part] += error.double().square().mean().cpu() / snapshots
-        l0[part] += fired.sum().cpu() / (fired.shape[0] * snapshots)
-        counts += fired.sum(dim=0).cpu()
-    return Quality(
-        explained_variance=batch_averaged_ev(mse, variance),
-        l0=float(l0.mean()),
-        dead_rate=float((counts / (rows * snapshots) <= DEAD_RATE).double().mean()),
-        reconstruction_mse=float(mse.mean()),
+    K, d = c.n_snapshots, c.d_model
+    residual, total = (torch.zeros(K, dtype=torch.float64) for _ in range(2))
+    sums = torch.zeros(K, d, dtype=torch.float64)
+    counts = torch.zeros(K, c.n_features, dtype=torch.float64)
+    by_batch: list[tuple[float, float, float]] = []
+    rows = 0
+    for x in batches:
+        size = x.shape[1]
+        before = float(residual.sum()), float(counts.sum())
+        _add_batch(c, x, residual, counts)
+        part = torch.stack([x_k.double().square().sum() for x_k in x]).cpu()
+        part_sums = torch.stack([x_k.double().sum(dim=0) for x_k in x]).cpu()
+        entries = K * size * d
+        # unbiased, of all entries of the batch about their one scalar mean (§6.1)
+        variance = (part.sum() - part_sums.sum().square() / entries) / (entries - 1)
+        mse = (float(residual.sum()) - before[0]) / entries
+        by_batch.append((mse, float(variance), (float(counts.sum()) - before[1]) / (K * size)))
+        total, sums, rows = total + part, sums + part_sums, rows + size
+    if not rows:
+        raise ValueError("there are no rows to measure")
+    dead_rate = float((counts.sum(dim=0) / (rows * K) <= DEAD_RATE).double().mean())
+    canonical = Quality(
+        explained_variance=float(1 - residual.sum() / total.sum()),
+        l0=float(counts.sum() / (rows * K)),
+        dead_rate=dead_rate,
+        reconstruction_mse=float(residual.sum() / (rows * K * d)),
+        explained_variance_by_snapshot=1 - residual / (total - sums.square().sum(dim=1) / rows),
+        l0_by_snapshot=counts.sum(dim=1) / rows,
     )
+    mse_b, variance_b, l0_b = torch.tensor(by_batch, dtype=torch.float64).T
+    training = Quality(
+        explained_variance=batch_averaged_ev(mse_b, variance_b),
+        l0=float(l0_b.mean()),
+        dead_rate=dead_rate,
+        reconstruction_mse=float(mse_b.mean()),
+    )
+    return Measured(canonical, training, counts / rows)
+
+
+SPARSE = 1 / 32
+"""Share of a batch's (row, feature) pairs up to which adding up directions one by one beats the
+matrix product over all of them."""
+
+
+def _add_batch(c: Crosscoder, x: Tensor, residual: Tensor, counts: Tensor) -> None:
+    """Add a batch's squared residual (K,) and its firings (K, D) to the sums."""
+    p = row_codes(c, pre_activations(c, x))
+    row, feature = torch.nonzero(p, as_tuple=True)
+    value = p[row, feature]
+    starts = torch.searchsorted(row, torch.arange(len(p), device=row.device))
+    sparse = len(value) <= SPARSE * p.numel()
+    for k in range(c.n_snapshots):
+        fired = value > 0
+        if c.act_fn == "jumprelu":
+            fired = value * c.norms[k][feature] > c.threshold[feature]
+        active = value * fired
+        if sparse:
+            rebuilt = embedding_bag(
+                feature, c.W_D[k], starts, per_sample_weights=active, mode="sum"
+            )
+        else:
+            p[row, feature] = active
+            rebuilt = p @ c.W_D[k]
+        error = x[k] - rebuilt - c.b_D[k]
+        residual[k] += error.double().square().sum().cpu()
+        counts[k] += torch.bincount(feature[fired], minlength=c.n_features).cpu()

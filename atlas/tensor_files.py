@@ -12,12 +12,12 @@ bundle agree with the recorded ones to the last bit that matters.
 import errno
 import hashlib
 import json
+import math
 import os
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -26,88 +26,17 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from atlas.errors import AtlasError, BrokenArtifact, InvalidValue, NoSpace, NotFound
+from atlas.tensor_header import DTYPES, read_header
 
 SCALE = ".scale"
-MAX_HEADER = 5_000_000
-"""Bytes of a header; a million empty tensors in 56 MB cost the library 16 s and a gigabyte."""
-MAX_TENSORS = 20_000
-NAME = re.compile(r"[A-Za-z0-9_.\-]{1,200}")
-"""What a tensor may be called."""
-DTYPES = {
-    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
-    "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8,
-    "U8": torch.uint8, "BOOL": torch.bool,
-}
-"""Number formats that are read; a file with another one is refused."""
+BLOCK = 4_000_000
+"""Bytes that are read at once: a larger buffer is fetched from the system anew each time."""
 
 
 def sha256(path: Path) -> str:
     """Hex digest of a file, read in blocks."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def read_header(path: Path) -> dict[str, Any]:
-    """The JSON header of a safetensors file, bounded and checked before anything else reads it.
-
-    Returns:
-        tensor name -> {"dtype", "shape", "data_offsets"}; metadata are left out.
-
-    Raises:
-        NotFound: the file is not there. BrokenArtifact: it is no such file, or it claims what it
-        cannot hold; the line names the file, what was expected and what was found.
-    """
-    try:
-        size = path.stat().st_size
-        with open(path, "rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if size < 8 or length > min(size - 8, MAX_HEADER):
-                raise BrokenArtifact(
-                    f"{path} is no safetensors file: its header claims {length:,} bytes, the file "
-                    f"has {size:,} and at most {MAX_HEADER:,} are read; fetch it again"
-                )
-            header = json.loads(file.read(length), object_pairs_hook=_once)
-    except FileNotFoundError as error:
-        raise NotFound(f"{path} is not there") from error
-    except OSError as error:
-        raise BrokenArtifact(f"{path} cannot be read ({error})") from error
-    except (ValueError, RecursionError) as error:
-        raise BrokenArtifact(f"{path} has a damaged header ({str(error)[:120]})") from error
-    if not isinstance(header, dict):
-        raise BrokenArtifact(f"{path} has a header that is no table")
-    header.pop("__metadata__", None)
-    if len(header) > MAX_TENSORS:
-        raise BrokenArtifact(
-            f"{path} holds {len(header):,} tensors, at most {MAX_TENSORS:,} are read"
-        )
-    for name, entry in header.items():
-        if not NAME.fullmatch(name):
-            raise BrokenArtifact(f"{path} holds a tensor called {name[:60]!r}")
-        _check_entry(path, name, entry, size - 8 - length)
-    return header
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    table = dict(pairs)
-    if len(table) != len(pairs):
-        raise ValueError("a name is given twice")
-    return table
-
-
-def _check_entry(path: Path, name: str, entry: Any, available: int) -> None:
-    try:
-        shape, (start, stop) = entry["shape"], entry["data_offsets"]
-        known = entry["dtype"] in DTYPES
-        whole = all(type(n) is int and n >= 0 for n in (*shape, start, stop))
-    except (KeyError, TypeError, ValueError) as error:
-        raise BrokenArtifact(f"{path}: tensor {name} is not described ({error!r})") from error
-    if not known:
-        raise BrokenArtifact(f"{path}: tensor {name} has numbers of type {entry['dtype']!r:.40}")
-    if not whole or stop > available:
-        raise BrokenArtifact(
-            f"{path}: tensor {name} {shape} would end at byte {stop:,} of {available:,}; the file "
-            f"is cut short, fetch it again"
-        )
 
 
 class TensorFile:
@@ -124,11 +53,20 @@ class TensorFile:
             self._file = safe_open(path, framework="pt")
         except (SafetensorError, OSError) as error:
             raise BrokenArtifact(f"{path} is damaged ({error}); fetch or build it again") from error
+        for name in self._header.keys() - set(self.names):
+            rows, scales = self.shape(name.removesuffix(SCALE))[:-1], self.shape(name)
+            if rows != scales or not DTYPES[self._header[name]["dtype"]].is_floating_point:
+                raise BrokenArtifact(
+                    f"{path}: {name} is {scales}, but {name.removesuffix(SCALE)} has rows {rows}"
+                )
 
     @cached_property
     def names(self) -> tuple[str, ...]:
         """Tensors by name, scales left out: they are joined in."""
-        return tuple(sorted(n for n in self._header if not n.endswith(SCALE)))
+        held = self._header
+        return tuple(sorted(
+            n for n in held if not (n.endswith(SCALE) and n.removesuffix(SCALE) in held)
+        ))
 
     def __contains__(self, name: str) -> bool:
         return name in self._header
@@ -155,69 +93,161 @@ class TensorFile:
                     f"{self.path}: {name} is {self.shape(name)}, but {said_by} says {tuple(shape)}"
                 )
 
-    def read(self, name: str, *index: slice | int) -> Tensor:
+    def read(self, name: str, *index: slice | int, check: bool = True) -> Tensor:
         """A tensor or a leading part of it (`read("W_D", k)`, `read("W_E", k, slice(a, b))`).
 
         A float32 tensor without a scale comes as a view of the mapped file: it costs no memory
-        of its own and must not be written to.
+        of its own and must not be written to. Without `check` a value that is not finite passes:
+        for a part that was checked before.
         """
         self.require([name])
         try:
             part = self._part(name, index)
-            if name + SCALE in self._header:
+            if self._is_rounded(name):
                 rows = len(self._header[name + SCALE]["shape"])
-                return self._finite(
-                    name, part.float() * self._part(name + SCALE, index[:rows]).unsqueeze(-1)
-                )
+                scale = self._part(name + SCALE, index[:rows]).float().unsqueeze(-1)
+                part = part.float() * scale
         except (SafetensorError, OSError) as error:
             raise BrokenArtifact(f"{self.path} is damaged at {name} ({error})") from error
-        return self._finite(name, part.float() if part.is_floating_point() else part)
+        part = part.float() if part.is_floating_point() else part
+        return self._finite(name, part) if check else part
+
+    def stored(self, name: str) -> Tensor:
+        """A tensor in the numbers it is kept in, scales left aside; a view, not to be written to.
+        """
+        self.require([name])
+        try:
+            return self._finite(name, self._part(name, ()))
+        except (SafetensorError, OSError) as error:
+            raise BrokenArtifact(f"{self.path} is damaged at {name} ({error})") from error
 
     def _part(self, name: str, index: tuple[slice | int, ...]) -> Tensor:
         whole = self._file.get_tensor(name)
         return whole[index] if index else whole
 
     def _finite(self, name: str, part: Tensor) -> Tensor:
-        if part.is_floating_point() and not bool(torch.isfinite(part.sum(dtype=torch.float64))):
-            bad = (~torch.isfinite(part)).nonzero()
-            where = tuple(bad[0].tolist()) if len(bad) else ()
-            raise BrokenArtifact(
-                f"{self.path}: tensor {name} holds {len(bad)} values that are not finite, the "
-                f"first at {where}"
-            )
+        if part.is_floating_point() and not bool(torch.isfinite(part.sum())):
+            bad = ~torch.isfinite(part).reshape(-1)
+            count = int(bad.sum())
+            if count:  # a sum of finite numbers may overflow
+                first = np.unravel_index(int(bad.to(torch.uint8).argmax()), tuple(part.shape))
+                raise BrokenArtifact(
+                    f"{self.path}: tensor {name} holds {count:,} values that are not finite, the "
+                    f"first at {tuple(map(int, first))}"
+                )
         return part
 
     def gather(self, name: str, rows: np.ndarray) -> Tensor:
         """Some rows of a matrix (or of one slice of a stack), read one by one without mapping.
 
         Args:
-            name: a tensor of two axes or more; its last axis is a row.
+            name: a tensor whose last axis is a row.
             rows: (n,) flat row numbers: of a (K, D, d) stack, k * D + j.
 
         Returns:
             (n, d) float32.
         """
-        entry, rows = self._header[name], np.asarray(rows, dtype=np.int64)
-        kind, width = DTYPES[entry["dtype"]], entry["shape"][-1]
-        step = kind.itemsize * width
-        if len(rows) and not 0 <= int(rows.min()) <= int(rows.max()) < np.prod(entry["shape"][:-1]):
-            raise InvalidValue(f"{self.path}: {name} has no row {int(rows.max())}")
+        rows = np.asarray(rows, dtype=np.int64)
+        count, width, kind = self._rows(name)
+        outside = rows[(rows < 0) | (rows >= count)]
+        if len(outside):
+            raise InvalidValue(
+                f"{self.path}: {name} has no row {int(outside[0])}, there are {count}"
+            )
         out = torch.empty((len(rows), width), dtype=kind)
-        into = memoryview(out.view(torch.uint8).reshape(-1).numpy()) if len(rows) else b""
-        start = self._data_start + entry["data_offsets"][0]
-        with open(self.path, "rb", buffering=0) as file:
-            handle = file.fileno()
-            for place, row in enumerate(rows.tolist()):
-                os.preadv(handle, [into[place * step : (place + 1) * step]], start + row * step)
-        if name + SCALE in self._header:
+        step = kind.itemsize * width
+        into, places = _bytes_of(out), range(0, len(rows) * step, max(step, 1))
+        with self._opened() as file:
+            handle, read = file.fileno(), os.preadv
+            for place, at in zip(places, (self._start(name) + rows * step).tolist(), strict=False):
+                part = into[place : place + step]
+                if read(handle, (part,), at) != step:
+                    self._fill(handle, part, at)
+        if self._is_rounded(name):
             scale = self._part(name + SCALE, ()).reshape(-1)[torch.from_numpy(rows)]
-            return self._finite(name, out.float() * scale.unsqueeze(-1))
+            return self._finite(name, out.float() * scale.float().unsqueeze(-1))
         return self._finite(name, out.float())
+
+    def blocks(
+        self, name: str, size: int | None = None, check: bool = True
+    ) -> Iterator[tuple[int, Tensor]]:
+        """The rows of a matrix in order, `size` at a time (`BLOCK` bytes), read without mapping.
+
+        Yields:
+            (number of the first row, (<= size, d) float32), overwritten by the next one. Without
+            `check` a value that is not finite passes: for a caller whose result would show it.
+        """
+        count, width, kind = self._rows(name)
+        step, start = kind.itemsize * width, self._start(name)
+        size = size or max(1, BLOCK // max(4 * width, 1))
+        # one buffer for all: blocks that are freed and asked for again fragment the heap
+        buffer = torch.empty((min(size, count), width), dtype=kind)
+        with self._opened() as file:
+            for first in range(0, count, size):
+                block = buffer[: count - first]
+                self._fill(file.fileno(), _bytes_of(block), start + first * step)
+                values = block.float()
+                if self._is_rounded(name):
+                    scale = self._part(name + SCALE, ()).reshape(-1)[first : first + len(block)]
+                    values = values * scale.float().unsqueeze(-1)
+                yield first, self._finite(name, values) if check else values
+
+    def product(self, name: str, vector: Tensor) -> Tensor:
+        """Every row of a matrix times one float32 vector (d,), (n,) float32, in row blocks.
+
+        A row that holds a value that is not finite has no finite product, so the sums alone are
+        checked.
+        """
+        out = torch.empty(self._rows(name)[0])
+        for first, block in self.blocks(name, check=False):
+            torch.mv(block, vector, out=out[first : first + len(block)])
+        if not bool(torch.isfinite(out).all()):
+            for _ in self.blocks(name):  # names the place
+                pass
+        return out
+
+    def _opened(self) -> BinaryIO:
+        try:
+            return open(self.path, "rb", buffering=0)
+        except FileNotFoundError as error:
+            raise NotFound(f"{self.path} is not there any more") from error
+        except OSError as error:
+            raise BrokenArtifact(f"{self.path} cannot be read ({error})") from error
+
+    def _rows(self, name: str) -> tuple[int, int, torch.dtype]:
+        """Flat rows of a tensor, their width and their kind of number."""
+        shape = self.shape(name) or (1,)
+        return math.prod(shape[:-1]), shape[-1], DTYPES[self._header[name]["dtype"]]
+
+    def _is_rounded(self, name: str) -> bool:
+        return name + SCALE in self._header
+
+    def _start(self, name: str) -> int:
+        return self._data_start + self._header[name]["data_offsets"][0]
+
+    def _fill(self, handle: int, into: memoryview, start: int) -> None:
+        """Read until a buffer is full: one call reads at most 2 GiB and may read less."""
+        done = 0
+        while done < len(into):
+            got = os.preadv(handle, [into[done:]], start + done)
+            if got == 0:
+                raise BrokenArtifact(
+                    f"{self.path} ends at byte {start + done:,}, before its header says; it was "
+                    f"cut short while it was read"
+                )
+            done += got
 
     @cached_property
     def _data_start(self) -> int:
         with open(self.path, "rb") as file:
             return 8 + int.from_bytes(file.read(8), "little")
+
+
+def _bytes_of(tensor: Tensor) -> memoryview:
+    """The memory of a fresh tensor, to be read into."""
+    if tensor.numel() == 0:
+        return memoryview(b"")
+    return memoryview(tensor.view(torch.uint8).reshape(-1).numpy())
 
 
 def load_tensors(path: Path, names: Iterable[str] | None = None) -> dict[str, Tensor]:

@@ -10,42 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from atlas.token_bytes import vocabulary_bytes as vocabulary_bytes
 from atlas.words import CASED, word_lists
-
-
-def _byte_alphabet() -> dict[str, int]:
-    """The printable stand-ins that byte-level BPE writes for the 256 bytes."""
-    plain = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    rest = [byte for byte in range(256) if byte not in plain]
-    pairs = {chr(byte): byte for byte in plain}
-    return pairs | {chr(256 + place): byte for place, byte in enumerate(rest)}
-
-
-ALPHABET = _byte_alphabet()
-
-
-def token_bytes(token: str) -> bytes:
-    """Raw bytes of a token as a byte-level tokenizer file writes it.
-
-    A token that uses anything outside the byte alphabet (added tokens do) stands for itself.
-    """
-    if all(char in ALPHABET for char in token):
-        return bytes(ALPHABET[char] for char in token)
-    return token.encode("utf-8")
-
-
-def vocabulary_bytes(tokenizer_json: Mapping) -> list[bytes]:
-    """Raw bytes of every token of a `tokenizer.json`, by id; an id nobody holds is b""."""
-    vocabulary = tokenizer_json["model"]["vocab"]
-    added = {entry["id"]: entry["content"] for entry in tokenizer_json.get("added_tokens", [])}
-    size = 1 + max([*vocabulary.values(), *added])
-    table = [b""] * size
-    for token, index in vocabulary.items():
-        table[index] = token_bytes(token)
-    for index, content in added.items():
-        table[index] = content.encode("utf-8")
-    return table
-
 
 SIGNS = {" ": "␣", "\n": "⏎", "\t": "⇥"}
 """What is shown for the three common white characters."""

@@ -251,3 +251,105 @@ def test_dead_features_are_counted_over_all_snapshots():
     dead = cc.Crosscoder(c.W_E, c.b_E, c.W_D, c.b_D, threshold)
     assert cc.quality(dead, x).dead_rate >= 4 / c.n_features
     assert cc.training_quality(dead, x).dead_rate == cc.quality(dead, x).dead_rate
+
+
+def of_kind(c: cc.Crosscoder, act_fn: str) -> cc.Crosscoder:
+    """The same weights with another activation."""
+    if act_fn == "jumprelu":
+        return c
+    zeros = torch.zeros_like(c.threshold)
+    if act_fn == "batchtopk":
+        return cc.Crosscoder(c.W_E, c.b_E, c.W_D, c.b_D, zeros, act_fn, 3)
+    random = torch.Generator().manual_seed(3)
+    gate = cc.Gate(*(0.3 * torch.randn(c.n_features, generator=random).double() for _ in range(3)))
+    return cc.Crosscoder(c.W_E, c.b_E, c.W_D, c.b_D, zeros, act_fn, None, gate)
+
+
+@pytest.mark.parametrize("act_fn", cc.ACTIVATIONS)
+def test_row_codes_keep_what_fires_somewhere(act_fn: str):
+    c, x = made_up(6, rows=40)
+    c = of_kind(c, act_fn)
+    p = cc.pre_activations(c, x)
+    code, a = cc.row_codes(c, p), cc.row_activations(c, p)
+    assert torch.equal(code, a.amax(dim=0))
+    assert torch.equal(code > 0, (a > 0).any(dim=0))
+    if act_fn == "batchtopk":
+        assert int((code > 0).sum()) == 3 * 40
+        assert not torch.equal(code[:20], cc.row_codes(c, p[:20]))  # the batch shares a budget
+    else:
+        assert torch.equal(code[:20], cc.row_codes(c, p[:20]))
+
+
+def test_the_kinds_of_the_comparison_have_no_norm_gate():
+    """Known answers 7 and 8 through a whole forward pass, at two snapshots of other norms."""
+    p = torch.tensor([[3.0, 2.5, -2.0], [2.0, 0.5, 0.1]])
+    W_D = torch.stack([torch.eye(3), 0.001 * torch.eye(3)])
+    parts = (torch.zeros(2, 3, 3), torch.zeros(2, 3), W_D, torch.zeros(2, 3), torch.zeros(3))
+    c = cc.Crosscoder(*parts, "batchtopk", 1)
+    assert cc.row_codes(c, p).tolist() == [[3.0, 2.5, 0.0], [0.0, 0.0, 0.0]]
+    rebuilt = cc.decode(c, cc.row_activations(c, p).contiguous())
+    assert torch.allclose(rebuilt[1], 0.001 * rebuilt[0])
+    gate = cc.Gate(torch.tensor([-0.2, 1.0, 0.0]), torch.tensor([math.log(2), 0.0, 0.0]),
+                   torch.tensor([0.1, 0.2, 0.0]))
+    g = cc.Crosscoder(*parts, "gated", None, gate)
+    a = cc.row_activations(g, torch.tensor([[1.0, -0.5, -1.0]]))
+    assert torch.allclose(a, torch.tensor([2.1, 0.0, 0.0]).expand(2, 1, 3))
+
+
+@pytest.mark.parametrize("act_fn", cc.ACTIVATIONS)
+@pytest.mark.parametrize("sparse", [0.0, 1.0])
+def test_measure_is_what_the_whole_tables_say(
+    act_fn: str, sparse: float, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(cc, "SPARSE", sparse)
+    c, x = made_up(8, rows=50)
+    c = of_kind(c, act_fn)
+    parts = x.split(16, dim=1)
+    codes = [cc.row_activations(c, cc.pre_activations_by_head(c, part)) for part in parts]
+    a = torch.cat(codes, dim=1)
+    error = (cc.decode(c, a) - x).split(16, dim=1)
+    found = cc.measure(c, parts)
+    whole = torch.cat(error, dim=1)
+    assert torch.allclose(found.rates, (a > 0).double().mean(dim=1))
+    assert found.canonical.explained_variance == pytest.approx(
+        float(1 - whole.square().sum() / x.square().sum()))
+    assert found.canonical.l0 == pytest.approx(float((a > 0).double().sum(-1).mean()))
+    mse = sum(float(e.square().mean()) for e in error)
+    variance = sum(float(part.var()) for part in parts)
+    assert found.training.explained_variance == pytest.approx(1 - mse / variance)
+    assert found.training.l0 == pytest.approx(
+        sum(float((part > 0).double().sum(-1).mean()) for part in codes) / len(parts))
+    assert torch.allclose(found.canonical.l0_by_snapshot, found.rates.sum(dim=1))
+
+
+def test_how_rows_are_cut_changes_nothing_canonical():
+    c, x = made_up(9, snapshots=2, rows=30)
+    assert cc.measure(c, [x[:, :13], x[:, 13:]]).canonical.l0 == cc.quality(c, x).l0
+    with pytest.raises(ValueError, match="no rows"):
+        cc.measure(c, [])
+
+
+@pytest.mark.parametrize(("act_fn", "count"), [("jumprelu", 1), ("batchtopk", 0), ("gated", 3)])
+def test_parameters_of_each_kind(act_fn: str, count: int):
+    c, _ = made_up(0)
+    base = 2 * 3 * 5 * 11 + 3 * 11 + 3 * 5
+    assert of_kind(c, act_fn).n_parameters == base + count * 11
+
+
+def test_impossible_kinds_are_refused():
+    c, _ = hand_case()
+    parts = (c.W_E, c.b_E, c.W_D, c.b_D, c.threshold)
+    with pytest.raises(ValueError, match="'relu', known are"):
+        cc.Crosscoder(*parts, "relu")
+    with pytest.raises(ValueError, match="k is None"):
+        cc.Crosscoder(*parts, "batchtopk")
+    with pytest.raises(ValueError, match="gated dictionary with gate None"):
+        cc.Crosscoder(*parts, "gated")
+
+
+def test_largest_released_shape_has_the_recorded_number_of_parameters():
+    """Known answer 31, Pythia-6.9B, without allocating 34 GB."""
+    with torch.device("meta"):
+        c = cc.Crosscoder(torch.empty(32, 4096, 32768), torch.empty(32, 32768),
+                          torch.empty(32, 32768, 4096), torch.empty(32, 4096), torch.empty(32768))
+    assert c.n_parameters == 8_591_147_008

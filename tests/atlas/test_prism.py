@@ -1,5 +1,7 @@
 """Prism mathematics against the known answers of prism-method §13."""
 
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -122,3 +124,132 @@ def test_wrong_shapes_are_refused():
         pr.Prism(prism.encoder, prism.bias, prism.decoder[:3], 1, prism.row_mean, prism.row_norms)
     with pytest.raises(ValueError, match="k is 0"):
         pr.Prism(prism.encoder, prism.bias, prism.decoder, 0, prism.row_mean, prism.row_norms)
+
+
+def of_architecture(architecture: str, seed: int = 0) -> tuple[pr.Prism, torch.Tensor]:
+    """An untrained prism of an architecture and unit rows."""
+    topk, x = made_up_prism(seed)
+    random = torch.Generator().manual_seed(seed + 1)
+    extra = {
+        name: torch.tensor(0.7).double() if name == "activation_threshold"
+        else 0.3 * torch.randn(20, generator=random, dtype=torch.float64)
+        for name in pr.ARCHITECTURES[architecture]
+    }
+    parts = (topk.encoder, topk.bias, topk.decoder, topk.k, topk.row_mean, topk.row_norms)
+    return pr.Prism(*parts, architecture, **extra), x
+
+
+def by_hand(prism: pr.Prism, x: torch.Tensor) -> torch.Tensor:
+    """The codes of §2, value by value as the table there reads."""
+    out = torch.zeros(len(x), prism.n_features, dtype=x.dtype)
+    for row in range(len(x)):
+        raw = [float(x[row] @ e) for e in prism.encoder]
+        pre = [s + float(b) for s, b in zip(raw, prism.bias, strict=True)]
+        u = [max(value, 0.0) for value in pre]
+        kept = sorted(range(len(u)), key=lambda j: -u[j])[: prism.k]
+        for j, value in enumerate(u):
+            match prism.architecture:
+                case "topk" | "matryoshka_topk":
+                    out[row, j] = value if j in kept else 0.0
+                case "batch_topk":
+                    out[row, j] = value if value > float(prism.activation_threshold) else 0.0
+                case "jumprelu":
+                    bar = float(prism.log_threshold[j].exp())
+                    out[row, j] = value if value > bar else 0.0
+                case "gated":
+                    size = float(prism.log_r[j].exp()) * raw[j] + float(prism.bias[j])
+                    is_open = raw[j] + float(prism.gate_bias[j]) > 0
+                    out[row, j] = max(size, 0.0) if is_open else 0.0
+                case "l1_relu":
+                    out[row, j] = value
+    return out
+
+
+@pytest.mark.parametrize("architecture", pr.ARCHITECTURES)
+def test_every_architecture_encodes_as_its_formula_reads(architecture: str):
+    prism, x = of_architecture(architecture)
+    expected = by_hand(prism, x)
+    assert torch.allclose(pr.dense_code(prism, x), expected)
+    indices, values = pr.encode(prism, x)
+    assert torch.allclose(torch.zeros_like(expected).scatter_(1, indices, values), expected)
+    assert (values.diff(dim=1) <= 0).all()
+    if architecture in pr.COUNTED:
+        assert values.shape[1] == prism.k
+    else:
+        assert values.shape[1] == int((expected > 0).sum(dim=1).max()) > prism.k
+    assert 0 < int((expected > 0).sum()) < expected.numel()
+
+
+@pytest.mark.parametrize("architecture", pr.ARCHITECTURES)
+def test_codes_do_not_depend_on_the_batch(architecture: str):
+    """batch_topk reads by its threshold: left in training mode it would (§14, trap 11)."""
+    prism, x = of_architecture(architecture, 4)
+    whole = pr.dense_code(prism, x)
+    assert torch.allclose(torch.cat([pr.dense_code(prism, row[None]) for row in x]), whole)
+
+
+@pytest.mark.parametrize("architecture", pr.ARCHITECTURES)
+def test_the_identity_holds_for_an_untrained_prism(architecture: str):
+    """§13.3: base, contributions and residual add up whatever the weights are."""
+    prism, x = of_architecture(architecture, 2)
+    W = prism.row_mean + prism.row_norms[:, None] * x
+    indices, values = pr.encode(prism, x)
+    rebuilt = pr.rebuild_rows(prism, indices, values, prism.row_norms)
+    h = torch.randn(6, generator=torch.Generator().manual_seed(9), dtype=torch.float64)
+    contributions = (pr.dense_code(prism, x) * prism.row_norms[:, None]) * (prism.decoder @ h)
+    base, residual = prism.row_mean @ h, (W - rebuilt) @ h
+    assert torch.allclose(W @ h, base + contributions.sum(dim=1) + residual, atol=1e-10)
+
+
+def test_decoding_adds_up_the_chosen_directions():
+    prism, x = made_up_prism(3)
+    indices, values = pr.encode(prism, x)
+    slow = torch.einsum("bk,bkd->bd", values, prism.decoder[indices])
+    assert torch.allclose(pr.decode(prism, indices, values), slow, atol=1e-12)
+    assert pr.decode(prism, indices[:, :0], values[:, :0]).tolist() == [[0.0] * 6] * 13
+    assert pr.encode(prism, x[:0])[0].shape == (0, 4)
+
+
+def test_figures_of_the_first_rows_come_on_the_way_to_those_of_all():
+    prism, x = of_architecture("jumprelu")
+    tally = pr.Tally(prism)
+    tally.add(x[:4])
+    assert tally.quality() == pr.quality(prism, x[:4])
+    tally.add(x[4:])
+    assert tally.quality().explained_variance == pytest.approx(
+        pr.quality(prism, x).explained_variance)
+    assert tally.n_rows == len(x)
+
+
+def test_a_softcap_bends_both_sides_and_keeps_the_winner():
+    h = torch.eye(2, dtype=torch.float64)
+    W, W_hat = torch.tensor([[30.0, 60], [0, 0]]).T.double(), torch.tensor([[60.0, 30], [0, 0]]).T
+    bent = pr.readout_fidelity(h, W, W_hat.double(), softcap=30.0)
+    flat = pr.readout_fidelity(h, W, W_hat.double())
+    assert bent.top1_match == flat.top1_match == 0.5
+    low, high = 22.847825, 28.920827  # 30 tanh(1), 30 tanh(2)
+    p = torch.tensor([low, high]).double().softmax(0)
+    q = torch.tensor([high, low]).double().softmax(0)
+    expected = float((p * (p / q).log()).sum()) / math.log(2) / 2
+    assert bent.kl_bits == pytest.approx(expected, rel=1e-6)
+    assert bent.kl_bits < flat.kl_bits
+
+
+def test_fidelity_is_a_mean_over_states_however_many():
+    random = torch.Generator().manual_seed(1)
+    native, rebuilt = (torch.randn(70, 9, generator=random).double() for _ in range(2))
+    found = pr.logit_fidelity(native, rebuilt)
+    each = [pr.logit_fidelity(native[i : i + 1], rebuilt[i : i + 1]) for i in range(70)]
+    assert found.kl_bits == pytest.approx(sum(e.kl_bits for e in each) / 70)
+    assert found.top1_match == pytest.approx(sum(e.top1_match for e in each) / 70)
+
+
+def test_an_architecture_needs_its_tensors():
+    prism, _ = made_up_prism(0)
+    parts = (prism.encoder, prism.bias, prism.decoder, 4, prism.row_mean, prism.row_norms)
+    with pytest.raises(ValueError, match="'relu', known are topk"):
+        pr.Prism(*parts, "relu")
+    with pytest.raises(ValueError, match="a gated prism needs gate_bias"):
+        pr.Prism(*parts, "gated")
+    with pytest.raises(ValueError, match=r"log_threshold has shape \(3,\)"):
+        pr.Prism(*parts, "jumprelu", log_threshold=torch.zeros(3))

@@ -1,5 +1,6 @@
 """Tokens as bytes, as safe text, as scripts, families and kinds."""
 
+import json
 import unicodedata
 
 import numpy as np
@@ -7,8 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from atlas import token_bytes as tb
 from atlas import vocabulary as vo
+from atlas.language_model import token_raw
 from atlas.words import CASED, word_lists
+from tests.families import spaced_tokenizer
+from tests.tiny import make_tokenizer
 
 
 @pytest.mark.parametrize(
@@ -24,13 +29,13 @@ from atlas.words import CASED, word_lists
     ],
 )
 def test_token_bytes(token: str, raw: bytes):
-    assert vo.token_bytes(token) == raw
+    assert tb.token_bytes(token) == raw
 
 
 def test_the_byte_alphabet_covers_every_byte_once():
-    assert sorted(vo.ALPHABET.values()) == list(range(256))
-    for char, byte in vo.ALPHABET.items():
-        assert vo.token_bytes(char) == bytes([byte])
+    assert sorted(tb.ALPHABET.values()) == list(range(256))
+    for char, byte in tb.ALPHABET.items():
+        assert tb.token_bytes(char) == bytes([byte])
 
 
 def test_vocabulary_bytes_keeps_ids_and_added_tokens():
@@ -39,6 +44,73 @@ def test_vocabulary_bytes_keeps_ids_and_added_tokens():
         "added_tokens": [{"id": 4, "content": "   "}, {"id": 0, "content": "b"}],
     }
     assert vo.vocabulary_bytes(tokenizer) == [b"b", b"", b" a", b"", b"   "]
+
+
+@pytest.mark.parametrize(
+    ("piece", "raw"),
+    [("▁the", b" the"), ("▁▁", b"  "), ("the", b"the"), ("<0x0A>", b"\n"), ("<0xe2>", b"\xe2"),
+     ("<0xZZ>", b"<0xZZ>"), ("Ġ", "Ġ".encode()), ("é▁", "é ".encode())],
+)
+def test_piece_bytes(piece: str, raw: bytes):
+    assert tb.piece_bytes(piece) == raw
+
+
+PIECES = {"normalizer": {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}}
+BYTES = {"decoder": {"type": "ByteLevel"}, "pre_tokenizer": {"type": "Sequence", "pretokenizers": [
+    {"type": "Split", "pattern": {"Regex": "x"}}, {"type": "ByteLevel"}]}}
+
+
+@pytest.mark.parametrize(
+    ("parts", "pieces"),
+    [
+        (PIECES, True),
+        ({"decoder": {"type": "Sequence", "decoders": [
+            {"type": "Replace", "pattern": {"String": "▁"}, "content": " "},
+            {"type": "ByteFallback"}, {"type": "Fuse"}]}}, True),
+        ({"pre_tokenizer": {"type": "Metaspace", "replacement": "▁"}}, True),
+        (BYTES, False),
+        (BYTES | {"normalizer": {"type": "NFC"}}, False),
+        ({"normalizer": {"type": "Replace", "pattern": {"Regex": "a"}, "content": "b"}}, False),
+        ({"normalizer": None}, False),
+    ],
+)
+def test_which_tokenizers_spell_pieces(parts: dict, pieces: bool):
+    assert tb.spells_pieces(*parts.values()) is pieces
+
+
+def test_vocabulary_bytes_of_pieces_and_of_a_unigram_list():
+    added = [{"id": 6, "content": "▁▁", "special": False},
+             {"id": 7, "content": "<a▁b>", "special": True}]
+    listed = [["<unk>", 0.0], ["▁the", -1.0], ["<0x0A>", -2.0]]
+    unigram = PIECES | {"model": {"type": "Unigram", "vocab": listed}, "added_tokens": added}
+    wanted = [b"<unk>", b" the", b"\n", b"", b"", b"", b"  ", "<a▁b>".encode()]
+    assert vo.vocabulary_bytes(unigram) == wanted
+    table = {piece: index for index, (piece, _) in enumerate(listed)}
+    bpe = PIECES | {"model": {"type": "BPE", "vocab": table}, "added_tokens": added}
+    assert vo.vocabulary_bytes(bpe) == wanted
+
+
+@pytest.mark.parametrize("wrong", [-1, 10**12, 1.5, "7", None, True])
+def test_an_id_that_is_none(wrong: object):
+    with pytest.raises(ValueError, match="expected 0 to"):
+        vo.vocabulary_bytes({"model": {"vocab": {"a": 0, "b": wrong}}})
+
+
+def test_a_tokenizer_of_another_kind():
+    with pytest.raises(ValueError, match="WordPiece"):
+        vo.vocabulary_bytes({"model": {"type": "WordPiece", "vocab": {"a": 0}}})
+
+
+@pytest.mark.parametrize("make", [make_tokenizer, spaced_tokenizer])
+def test_the_bytes_of_a_text_s_tokens_are_its_bytes(make):
+    """Both readers of a token's bytes agree, and encoding loses nothing."""
+    tokenizer = make()
+    raw = vo.vocabulary_bytes(json.loads(tokenizer.to_str()))
+    assert [token_raw(tokenizer, i) for i in range(len(raw))] == raw
+    assert token_raw(tokenizer, len(raw)) is None
+    for text in ("the water of life", "  two\nlines\t", "é 水 🌊", "a<0x0A>b", "Ġ"):
+        ids = tokenizer.encode(text, add_special_tokens=False).ids
+        assert b"".join(raw[i] for i in ids) == text.encode()
 
 
 @pytest.mark.parametrize(
