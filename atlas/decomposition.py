@@ -106,7 +106,8 @@ Activations = Sequence[tuple[ArrayLike, ArrayLike]]
 def active_features(activations: Activations) -> np.ndarray:
     """The sorted ids of all features active on one of the tokens: the order of `directions`."""
     ids = [np.asarray(features, dtype=np.int64) for features, _ in activations]
-    return np.unique(np.concatenate(ids)) if ids else np.zeros(0, dtype=np.int64)
+    sorted_ids = np.sort(np.concatenate(ids)) if ids else np.zeros(0, dtype=np.int64)
+    return sorted_ids[np.diff(sorted_ids, prepend=-1) > 0]
 
 
 def _float64(values: ArrayLike) -> np.ndarray:
@@ -177,7 +178,8 @@ def decompose_crosscoder(
     raw row = mean + scale (b_D + sum_j a_j direction_j) + left-over (crosscoder-method §3.2).
     """
     shared = _float64(mean) + float(scale) * _float64(b_D)
-    return _ledger(h, rows, weights, activations, float(scale) * _float64(directions), shared)
+    raw = [(ids, float(scale) * _float64(a)) for ids, a in activations]
+    return _ledger(h, rows, weights, raw, directions, shared)
 
 
 def decompose_prism(

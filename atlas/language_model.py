@@ -1,10 +1,11 @@
-"""The door to transformers: one GPT-NeoX language model at one step, for live prompts.
+"""One language model at one step, for live prompts, and its tokenizer.
 
-A model is put together from a bundle's parts: the architecture of `config.json`, the body of
+A bundle's model is put together from its parts: the architecture of `config.json`, the body of
 `step<N>.safetensors`, and the two embeddings from the snapshots, so that a matrix is kept once.
-`from_pretrained` is not used: it fills a missing head with random numbers and says nothing.
+A released model lies whole in `whole/step<N>/` and is loaded by `atlas.language_model_files`.
 """
 
+import json
 import re
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,11 +18,19 @@ from torch import Tensor
 
 from atlas.artifacts import load_snapshot
 from atlas.errors import BrokenArtifact, InvalidValue, NotFound
+from atlas.head_rows import text_settings
+from atlas.language_model_files import head_product, load_whole, read_config
 from atlas.tensor_files import load_tensors, read_json
-from atlas.vocabulary import show_token, token_bytes
+from atlas.token_bytes import piece_bytes, spells_pieces, token_bytes
+from atlas.vocabulary import show_token
 
 CONTEXT = 128
 """Tokens read at once where a model does not record its own; longer prompts keep their last."""
+
+LONGEST = 2048
+"""Most tokens that a released model is asked about at once."""
+PROBE = "The water of the river runs to the sea; 12 of them, then none."
+"""What a released model is asked before it is believed."""
 
 EMBEDDINGS = {"gpt_neox.embed_in.weight": "W_E", "lm_head.weight": "W_U"}
 """Parameters that come from the snapshots, under the names transformers gives them."""
@@ -39,9 +48,20 @@ SETTINGS = (
 
 
 def full_steps(model_dir: Path) -> list[int]:
-    """Steps at which the whole model is kept, rising."""
-    names = (re.fullmatch(r"step(\d+)\.safetensors", p.name) for p in Path(model_dir).glob("step*"))
-    return sorted(int(match.group(1)) for match in names if match)
+    """Steps at which the whole model is kept, in either form, rising."""
+    model_dir = Path(model_dir)
+    found = (re.fullmatch(r"step(\d+)\.safetensors", p.name) for p in model_dir.glob("step*"))
+    whole = (
+        re.fullmatch(r"step(\d+)", p.parent.name)
+        for p in model_dir.glob("whole/step*/config.json")
+    )
+    return sorted({int(match.group(1)) for match in (*found, *whole) if match})
+
+
+def step_path(model_dir: Path, step: int) -> Path:
+    """What holds the model of a step: a hub-layout folder, or a bundle's file of the body."""
+    whole = Path(model_dir) / "whole" / f"step{step}"
+    return whole if whole.is_dir() else Path(model_dir) / f"step{step}.safetensors"
 
 
 def model_name_of(model_dir: Path) -> str:
@@ -76,6 +96,17 @@ def encode(tokenizer: Tokenizer, text: str) -> list[int]:
     return tokenizer.encode(text, add_special_tokens=False).ids
 
 
+def opening_of(tokenizer: Tokenizer) -> tuple[int, ...]:
+    """The tokens that a tokenizer puts before every text by its own default, such as `<bos>`.
+
+    Its post-processor decides, as in the transformers library (prism-method section 14, trap 20).
+    """
+    bare = tokenizer.encode("a", add_special_tokens=False).ids
+    full = tokenizer.encode("a").ids
+    starts = (i for i in range(len(full)) if full[i : i + len(bare)] == bare)
+    return tuple(full[: next(starts, 0)])
+
+
 def _check_unicode(text: str) -> None:
     try:
         text.encode("utf8")
@@ -102,7 +133,7 @@ def resolve_token(tokenizer: Tokenizer, text: str) -> int:
         ids = encode(tokenizer, form)
         if len(ids) == 1:
             return ids[0]
-    pieces = [tokenizer.decode([i], skip_special_tokens=False) for i in ids[:12]]
+    pieces = [plain_token(tokenizer, i) for i in ids[:12]]
     more = ", …" if len(ids) > len(pieces) else ""
     raise InvalidValue(
         f"target {text[:60]!r} is {len(ids)} tokens ({', '.join(map(repr, pieces))}{more}), not "
@@ -110,10 +141,25 @@ def resolve_token(tokenizer: Tokenizer, text: str) -> int:
     )
 
 
+@lru_cache(maxsize=8)
+def _spelling(tokenizer: Tokenizer) -> tuple[bool, dict[int, tuple[str, bool]]]:
+    """Whether its pieces are SentencePiece-style, and its added tokens: text, special or not."""
+    parts = (tokenizer.normalizer, tokenizer.pre_tokenizer, tokenizer.decoder)
+    pieces = spells_pieces(*(json.loads(p.__getstate__()) for p in parts if p is not None))
+    added = tokenizer.get_added_tokens_decoder().items()
+    return pieces, {index: (token.content, token.special) for index, token in added}
+
+
 def token_raw(tokenizer: Tokenizer, token: int) -> bytes | None:
     """The bytes of a token; None for a row of the matrix that the tokenizer never uses."""
     name = tokenizer.id_to_token(token)
-    return None if name is None else token_bytes(name)
+    if name is None:
+        return None
+    pieces, added = _spelling(tokenizer)
+    content, special = added.get(token, (None, False))
+    if content is not None and (special or not pieces):
+        return content.encode("utf8")
+    return piece_bytes(name) if pieces else token_bytes(name)
 
 
 def draw_token(tokenizer: Tokenizer, token: int) -> str:
@@ -136,6 +182,16 @@ def plain_token(tokenizer: Tokenizer, token: int) -> str:
         return draw_token(tokenizer, token)
 
 
+def _check_rows(tokenizer: Tokenizer, rows: int, said_by: Path) -> None:
+    """A tokenizer with more ids than the head has rows is another model's."""
+    last = max(tokenizer.get_vocab().values(), default=-1)
+    if last >= rows:
+        raise BrokenArtifact(
+            f"{said_by / 'tokenizer.json'} has token {last}, but the model's head has {rows} rows; "
+            "the tokenizer is another model's"
+        )
+
+
 def _context(model_dir: Path, config: dict[str, Any]) -> int:
     """Tokens of a training sequence as `history.json` records them, else `CONTEXT`."""
     recorded = CONTEXT
@@ -155,15 +211,25 @@ def _read_config(model_dir: Path) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class LanguageModel:
-    """A language model at one step, in float32, ready to answer."""
+    """A language model at one step, ready to answer."""
 
     step: int
-    """Pretraining step of body and embeddings."""
+    """Pretraining step of body and embeddings; 0 for a finished model without steps."""
     tokenizer: Tokenizer
     module: torch.nn.Module
-    """The GPTNeoXForCausalLM."""
+    """The model with its head, of a class of the transformers library."""
     context: int
     """Most tokens it is asked about at once."""
+    opening: tuple[int, ...] = ()
+    """Tokens put before every prompt, by the tokenizer's own default; none for a bundle's model."""
+    softcap: float | None = None
+    """Its own logits are cap * tanh(h . row / cap); None: they are h . row."""
+    tied: bool = False
+    """Its head is its input embedding."""
+    precision: str = "float32"
+    """What the body runs in; scores are float32 or finer either way."""
+    left_unread: tuple[str, ...] = ()
+    """Tensors of its files that it has no place for, such as a vision tower's."""
 
     @classmethod
     def load(
@@ -173,24 +239,56 @@ class LanguageModel:
 
         Args:
             model_dir: `models/<label>` of a store.
-            store_dir: the store that holds the snapshots of the embeddings.
+            store_dir: the store that holds the snapshots of a bundle's embeddings.
             step: one of `full_steps(model_dir)`.
             device: where it runs.
 
         Raises:
             NotFound: no model, or no whole model at that step.
-            BrokenArtifact: a parameter is missing, too many or of another shape; none is invented.
+            BrokenArtifact: a parameter is missing, too many or of another shape, none is
+            invented; or the model is not what it claims to be (`atlas.language_model_files`).
         """
         model_dir = Path(model_dir)
-        config = _read_config(model_dir)
+        if not model_dir.is_dir():
+            raise NotFound(f"{model_dir} is not there, so there is no language model to ask")
         steps = full_steps(model_dir)
         if not steps:
-            raise NotFound(f"{model_dir} holds no step<N>.safetensors, so no model can be run")
+            raise NotFound(
+                f"{model_dir} holds no whole model, neither step<N>.safetensors nor "
+                "whole/step<N>/, so no prompt can be read"
+            )
         if step is None:
             step = steps[-1]
         if step not in steps:
             raise NotFound(f"{model_dir} keeps no whole model at step {step}; kept are {steps}")
-        path = model_dir / f"step{step}.safetensors"
+        path = step_path(model_dir, step)
+        load = cls._load_whole if path.is_dir() else cls._load_bundle
+        return load(model_dir, Path(store_dir), path, step, device)
+
+    @classmethod
+    def _load_whole(
+        cls, model_dir: Path, store_dir: Path, path: Path, step: int, device: str
+    ) -> "LanguageModel":
+        tokenizer = load_tokenizer(model_dir)
+        rows = text_settings(read_config(path / "config.json")).get("vocab_size")
+        if type(rows) is int:
+            _check_rows(tokenizer, rows, model_dir)
+        opening = opening_of(tokenizer)
+        probe = [*opening, *encode(tokenizer, PROBE)]
+        whole = load_whole(path, probe, device)
+        head = whole.module.get_output_embeddings().weight
+        _check_rows(tokenizer, len(head), model_dir)
+        limit = getattr(whole.module.config.get_text_config(), "max_position_embeddings", LONGEST)
+        return cls(
+            step, tokenizer, whole.module, min(LONGEST, limit), opening, whole.softcap,
+            whole.tied, whole.precision, whole.left_unread,
+        )
+
+    @classmethod
+    def _load_bundle(
+        cls, model_dir: Path, store_dir: Path, path: Path, step: int, device: str
+    ) -> "LanguageModel":
+        config = _read_config(model_dir)
         weights = {
             name: tensor
             for name, tensor in load_tensors(path).items()
@@ -198,9 +296,45 @@ class LanguageModel:
         }
         name = model_name_of(model_dir)
         for parameter, matrix in EMBEDDINGS.items():
-            weights[parameter] = load_snapshot(Path(store_dir), name, step, matrix)
+            weights[parameter] = load_snapshot(store_dir, name, step, matrix)
         module = _build(config, weights, path).to(device)
-        return cls(step, load_tokenizer(model_dir), module, _context(model_dir, config))
+        tokenizer = load_tokenizer(model_dir)
+        _check_rows(tokenizer, len(weights["lm_head.weight"]), model_dir)
+        return cls(step, tokenizer, module, _context(model_dir, config))
+
+    def read(self, text: str) -> tuple[list[int], str | None]:
+        """The tokens that the model reads of a text, and what was done to it, None if nothing.
+
+        The opening is put before it; of a text that is too long the last tokens are kept.
+
+        Raises:
+            InvalidValue: no text is left, or it is not valid Unicode.
+        """
+        ids = encode(self.tokenizer, text)
+        if not ids:
+            raise InvalidValue("the prompt holds no token; write some text")
+        notes, room = [], self.context - len(self.opening)
+        if self.opening:
+            first = draw_tokens(self.tokenizer, list(self.opening))
+            notes.append(f"the model reads {first} before the prompt, as its tokenizer puts it")
+        if len(ids) > room:
+            notes.append(f"the prompt is {len(ids):,} tokens long; the model reads the last {room}")
+        return [*self.opening, *ids[-room:]], "; ".join(notes) or None
+
+    @property
+    def head_shape(self) -> tuple[int, int]:
+        """(V, d) of its head."""
+        return tuple(self.module.get_output_embeddings().weight.shape)
+
+    @torch.inference_mode()
+    def logits_of(self, h: Tensor) -> Tensor:
+        """h . row for a hidden state (d,) and every row of the model's own head, (V,) float32."""
+        head = self.module.get_output_embeddings().weight
+        return head_product(head, h.to(head.device)[None])[0].cpu()
+
+    def head_rows(self, tokens: list[int]) -> Tensor:
+        """Rows of the model's own head, (n, d) float32 on the CPU."""
+        return self.module.get_output_embeddings().weight[tokens].float().cpu()
 
     def token_id(self, text: str) -> int:
         """The single token that `text` names; see `resolve_token`."""
@@ -208,7 +342,7 @@ class LanguageModel:
 
     def hidden(self, text: str) -> Tensor:
         """What the head reads at every position of a text, (T, d) float32 on the CPU."""
-        return self.hidden_of(encode(self.tokenizer, text)[-self.context :])
+        return self.hidden_of(self.read(text)[0])
 
     @torch.inference_mode()
     def hidden_of(self, ids: list[int]) -> Tensor:

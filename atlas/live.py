@@ -6,9 +6,8 @@ h . row in float64 from the stored row, never the model's own logit, so base + f
 closes on it (prism-method §6.2, §14 trap 7); the rounding of the stored code lands in the residual.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -16,10 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from atlas.artifacts import THRESHOLD, load_snapshot, read_run, snapshot_path
-from atlas.cards import CodeRow
+from atlas.artifacts import snapshot_path
 from atlas.codes import activations_at
-from atlas.crosscoder import standardize
 from atlas.decomposition import (
     Ledger,
     Score,
@@ -28,12 +25,12 @@ from atlas.decomposition import (
     decompose_prism,
 )
 from atlas.errors import InvalidValue, NotFound
+from atlas.hidden_states import hidden_states, language_model
 from atlas.language_model import (
     LanguageModel,
     Tokenizer,
     draw_token,
     draw_tokens,
-    encode,
     full_steps,
     load_tokenizer,
     plain_token,
@@ -41,8 +38,8 @@ from atlas.language_model import (
 )
 from atlas.places import model_path
 from atlas.records import RunCard
+from atlas.slices import Decoder, open_decoder, open_snapshot, rows_of, standards_of
 from atlas.store import Store
-from atlas.tensor_files import load_tensors
 
 MAX_CHARACTERS = 20_000
 """Longest prompt that is tokenised at all."""
@@ -61,7 +58,11 @@ class Candidate:
     text: str
     """As it is drawn."""
     probability: float
+    """Of the model's own, capped logits."""
     logit: float
+    """h . row, before a cap."""
+    model_logit: float
+    """What the model itself gives: cap * tanh(logit / cap), the logit without a cap."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,9 @@ class Explanation:
     rows: tuple[Row, ...]
     """One per snapshot asked for, in the order of training."""
     note: str | None
-    """What was done to the prompt, None if nothing was."""
+    """What was done to the prompt or to the logits, None if nothing was."""
+    softcap: float | None = None
+    """Cap of the model's own logits; the ledgers take apart what comes before it."""
 
 
 def decompose_prompt(
@@ -144,24 +147,26 @@ def decompose_prompt(
     models = model_path(root, card.model)
     kept = full_steps(models)
     if not kept:
+        mend = "demo" if card.run.startswith("demo/") else f"{card.run} --model"
         raise NotFound(
-            f"{models} holds no language model, so no prompt can be read; "
-            "`readout-atlas doctor` tells what is missing"
+            f"{models} holds no language model, so no prompt can be read; `readout-atlas build "
+            f"{mend}` brings it"
         )
     steps = _steps(card, step, hidden, kept)
-    ids, note = _read_prompt(root, card.model, prompt, device)
+    last = card.steps[-1] if card.steps[-1] in kept else kept[-1]
+    model = language_model(root, card, last, device)
+    ids, note = model.read(prompt)
     position = _position(position, len(ids))
-    final = _hidden(root, card.model, kept[-1], device, ids)[position]
+    final = hidden_states(root, card, last, device, tuple(ids))[position]
     tokenizer = load_tokenizer(models)
-    readout = load_snapshot(root, card.model_name, kept[-1], "W_U")
-    top = _candidates(tokenizer, final, readout)
-    score = _score(tokenizer, len(readout), top, target, versus)
-    code = store.code_of_tokens(card.run, score.tokens)
+    top, n_rows = _candidates(root, card, model, final)
+    score = _score(tokenizer, n_rows, top, target, versus)
+    parts = _Parts.of(store, root, card, score)
     rows = []
     for at in steps:
-        own = hidden == "own" and at != kept[-1]
-        h = _hidden(root, card.model, at, device, ids)[position] if own else final
-        rows.append(Row(at, at if own else kept[-1], _ledger(root, card, code, at, score, h)))
+        own = hidden == "own" and at != last
+        h = hidden_states(root, card, at, device, tuple(ids))[position] if own else final
+        rows.append(Row(at, at if own else last, parts.ledger(at, h.numpy())))
     return Explanation(
         run=card.run,
         prompt=prompt,
@@ -176,7 +181,8 @@ def decompose_prompt(
         target_text=draw_token(tokenizer, score.target),
         versus_text=None if score.versus is None else draw_token(tokenizer, score.versus),
         rows=tuple(rows),
-        note=note,
+        note="; ".join(filter(None, (note, _cap_note(model.softcap)))) or None,
+        softcap=model.softcap,
     )
 
 
@@ -233,18 +239,6 @@ def _position(position: int, length: int) -> int:
     return position % length
 
 
-def _read_prompt(root: Path, model: str, prompt: str, device: str) -> tuple[list[int], str | None]:
-    last = _language_model(root, model, full_steps(model_path(root, model))[-1], device)
-    ids = encode(last.tokenizer, prompt)
-    if not ids:
-        raise InvalidValue("the prompt holds no token; write some text")
-    if len(ids) <= last.context:
-        return ids, None
-    return ids[-last.context :], (
-        f"the prompt is {len(ids):,} tokens long; the model reads the last {last.context}"
-    )
-
-
 def _score(
     tokenizer: Tokenizer,
     n_rows: int,
@@ -273,128 +267,101 @@ def _token(tokenizer: Tokenizer, n_rows: int, named: str | int) -> int:
     return int(named)
 
 
-def _candidates(tokenizer: Tokenizer, h: Tensor, readout: Tensor) -> tuple[Candidate, ...]:
-    logits = readout.double() @ h.double()
-    probabilities = logits.softmax(dim=0)
-    return tuple(
-        Candidate(t, draw_token(tokenizer, t), float(probabilities[t]), float(logits[t]))
-        for t in logits.topk(min(TOP, len(logits))).indices.tolist()
+def _cap_note(cap: float | None) -> str | None:
+    if cap is None:
+        return None
+    return (
+        f"this model caps its logits at {cap:g}: scores and their parts are h . row before the "
+        "cap, probabilities are after it"
     )
 
 
-# --- hidden states -------------------------------------------------------------------------------
+def _candidates(
+    root: Path, card: RunCard, model: LanguageModel, h: Tensor
+) -> tuple[tuple[Candidate, ...], int]:
+    """The likeliest next tokens, and the number of rows that were asked.
+
+    All rows of the last readout are multiplied in float32, block by block; those listed are
+    multiplied again in float64.
+    """
+    if snapshot_path(root, card.model_name, model.step, "W_U").exists():
+        file = open_snapshot(root, card.model_name, model.step, "W_U")
+        logits = file.product("W_U", h)
+        listed = logits.topk(min(TOP, len(logits))).indices
+        rows = file.gather("W_U", listed.numpy())
+    else:
+        logits = model.logits_of(h)
+        listed = logits.topk(min(TOP, len(logits))).indices
+        rows = model.head_rows(listed.tolist())
+    exact = rows.double() @ h.double()
+    chance = _capped(logits.double(), model.softcap).softmax(dim=0)
+    best = exact.argsort(descending=True, stable=True).tolist()
+    return tuple(
+        Candidate(
+            int(listed[i]), draw_token(model.tokenizer, int(listed[i])), float(chance[listed[i]]),
+            float(exact[i]), float(_capped(exact[i], model.softcap)),
+        )
+        for i in best
+    ), len(logits)
 
 
-def _hidden(root: Path, model: str, step: int, device: str, ids: Sequence[int]) -> Tensor:
-    """Hidden states of some tokens by the model of a step, (T, d)."""
-    return _language_model(root, model, step, device).hidden_of(list(ids))
-
-
-def _language_model(root: Path, model: str, step: int, device: str) -> LanguageModel:
-    folder = model_path(root, model)
-    modified = _modified(folder / f"step{step}.safetensors")
-    return _load_language_model(folder, root, step, device, modified)
-
-
-@lru_cache(maxsize=16)
-def _load_language_model(
-    folder: Path, root: Path, step: int, device: str, modified: int
-) -> LanguageModel:
-    return LanguageModel.load(folder, root, step, device)
-
-
-def _modified(path: Path) -> int:
-    try:
-        return path.stat().st_mtime_ns
-    except OSError as error:
-        raise NotFound(f"{path} is not there; `readout-atlas doctor` tells what to do") from error
+def _capped(logits: Tensor, cap: float | None) -> Tensor:
+    return logits if cap is None else cap * torch.tanh(logits / cap)
 
 
 # --- one ledger ----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class _Decoder:
-    """What a decomposition needs of a dictionary: everything but the encoder."""
+class _Parts:
+    """What the ledgers of one score share."""
 
-    directions: Tensor
-    """(K, D, d); K is 1 for a prism."""
-    norms: Tensor
-    """(K, D)."""
-    threshold: Tensor
-    """(D,); 0 for a prism, whose every entry of the code is active."""
-    offset: Tensor
-    """(K, d): b_D of a crosscoder, the row mean of a prism."""
+    root: Path
+    card: RunCard
+    score: Score
+    decoder: Decoder
+    code: tuple[tuple[np.ndarray, np.ndarray], ...]
+    """(features, p) of each token of the score, as they fire at one snapshot or more."""
+    features: np.ndarray
+    """(n,) sorted ids of all those features."""
+    norms: np.ndarray
+    """(n, K) their norms as the store keeps them; empty for a prism, which has no gate."""
+    standards: tuple[np.ndarray, np.ndarray] | None
+    """Means (K, d) and scales (K,) of the snapshots, None where the store does not keep them."""
 
+    @classmethod
+    def of(cls, store: Store, root: Path, card: RunCard, score: Score) -> "_Parts":
+        """Read what does not depend on the snapshot."""
+        found = store.code_of_tokens(card.run, score.tokens)
+        code = tuple(
+            (np.asarray(ids, dtype=np.int64), np.asarray(p, dtype=np.float32))
+            for ids, p in (found[token] for token in score.tokens)
+        )
+        features, is_prism = active_features(code), card.kind == "prism"
+        norms = np.zeros((0, 1)) if is_prism else store.norms_of_features(card.run, features)
+        standards = None if is_prism else store.standardization(card.run)
+        return cls(root, card, score, open_decoder(root, card), code, features, norms, standards)
 
-def _decoder(folder: Path, is_prism: bool) -> _Decoder:
-    return _load_decoder(folder, is_prism, _modified(folder / "dictionary.safetensors"))
+    def ledger(self, step: int, h: np.ndarray) -> Ledger:
+        """The score with one snapshot's readout and directions, read by h (d,)."""
+        k = self.card.steps.index(step)
+        rows = rows_of(self.root, self.card, step, self.score.tokens)
+        active = [self._active(ids, p, k) for ids, p in self.code]
+        directions = self.decoder.directions(k, active_features(active))
+        known = (h, rows, self.score.weights, active, directions)
+        offset = self.decoder.offset[k]
+        if self.card.kind == "prism":
+            return decompose_prism(*known, offset)
+        if self.standards is None:
+            mean, scale = standards_of(self.root, self.card, step)
+        else:
+            mean, scale = self.standards[0][k], self.standards[1][k]
+        return decompose_crosscoder(*known, mean, float(scale), offset)
 
-
-@lru_cache(maxsize=4)
-def _load_decoder(folder: Path, is_prism: bool, modified: int) -> _Decoder:
-    weights = read_run(folder).weights
-    if is_prism:
-        tensors = load_tensors(weights, ["decoder", "row_mean"])
-        directions, offset = tensors["decoder"][None], tensors["row_mean"][None]
-        threshold = torch.zeros(directions.shape[1])
-    else:
-        tensors = load_tensors(weights, ["W_D", "b_D", THRESHOLD])
-        directions, offset = tensors["W_D"], tensors["b_D"]
-        threshold = tensors[THRESHOLD].exp()
-    return _Decoder(directions, directions.norm(dim=-1), threshold, offset)
-
-
-@dataclass(frozen=True)
-class _Readout:
-    """What a decomposition needs of a W_U snapshot; the whole matrix is not kept."""
-
-    rows: np.ndarray
-    """(n, d), raw rows of the scored tokens."""
-    mean: np.ndarray
-    """(d,), over all rows (crosscoder-method §2)."""
-    scale: float
-
-
-def _readout(root: Path, name: str, step: int, tokens: tuple[int, ...]) -> _Readout:
-    path = snapshot_path(root, name, step, "W_U")
-    return _load_readout(root, name, step, tokens, _modified(path))
-
-
-@lru_cache(maxsize=4096)
-def _load_readout(
-    root: Path, name: str, step: int, tokens: tuple[int, ...], modified: int
-) -> _Readout:
-    raw = load_snapshot(root, name, step, "W_U")
-    statistics, _ = standardize(raw[None])
-    rows = raw[list(tokens)].numpy()
-    return _Readout(rows, statistics.mean[0].numpy(), float(statistics.scale[0]))
-
-
-def _ledger(
-    root: Path, card: RunCard, code: Mapping[int, CodeRow], step: int, score: Score, h: Tensor
-) -> Ledger:
-    """The score with one snapshot's readout and directions."""
-    k = card.steps.index(step)
-    is_prism = card.kind == "prism"
-    decoder = _decoder(root / card.folder, is_prism)
-    readout = _readout(root, card.model_name, step, score.tokens)
-    activations = [
-        _active(*code[token], decoder.norms[k].numpy(), decoder.threshold.numpy(), is_prism)
-        for token in score.tokens
-    ]
-    directions = decoder.directions[k][torch.from_numpy(active_features(activations))].numpy()
-    state, offset = h.numpy(), decoder.offset[k].numpy()
-    known = (state, readout.rows, score.weights, activations, directions)
-    if is_prism:
-        return decompose_prism(*known, offset)
-    return decompose_crosscoder(*known, readout.mean, readout.scale, offset)
-
-
-def _active(
-    features: np.ndarray, p: np.ndarray, norms: np.ndarray, threshold: np.ndarray, is_prism: bool
-) -> tuple[np.ndarray, np.ndarray]:
-    """The features of one token that fire at a snapshot and their activations there."""
-    features, p = np.asarray(features, dtype=np.int64), np.asarray(p, dtype=np.float32)
-    a = p if is_prism else activations_at(p, norms[features], threshold[features])
-    return features[a > 0], a[a > 0]
+    def _active(self, ids: np.ndarray, p: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """The features of one token that fire at a snapshot and their activations there."""
+        if self.card.kind == "prism":
+            return ids[p > 0], p[p > 0]
+        norms = self.norms[np.searchsorted(self.features, ids), k]
+        a = activations_at(p, norms, self.decoder.threshold[ids])
+        return ids[a > 0], a[a > 0]

@@ -1,51 +1,66 @@
 """How much of one token's row a dictionary explains, at every snapshot.
 
-Read from the matrices themselves, since the store keeps no rows: for runs whose snapshots fit in
-memory together.
+Read from the matrices themselves, since the store keeps no rows: one row of each snapshot and the
+directions of the features that fire on it.
 """
 
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from atlas.artifacts import THRESHOLD, load_snapshots, read_run
 from atlas.codes import activations_at
-from atlas.crosscoder import standardize
-from atlas.prism import normalise_rows
 from atlas.records import RunCard
-from atlas.tensor_files import load_tensors
+from atlas.slices import Decoder, open_decoder, rows_of, standards_of
 
 
 def explained_shares(
-    store: Path, card: RunCard, token: int, features: np.ndarray, p: np.ndarray
+    store: Path,
+    card: RunCard,
+    token: int,
+    features: np.ndarray,
+    p: np.ndarray,
+    standards: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> np.ndarray:
     """1 - |x - x_hat|^2 / |x|^2 of one row at every snapshot, (K,) float64.
 
     features (n,) and p (n,) are the row's entries in the code, rounded as the store keeps
-    them. x is the standardised row of a crosscoder (crosscoder-method §2, §6.3) and the
+    them; standards are the means (K, d) and scales (K,) of the snapshots, read from the files
+    when None. x is the standardised row of a crosscoder (crosscoder-method §2, §6.3) and the
     centred unit row of a prism. nan where the row has no length; below 0 where the dictionary
     does worse than nothing.
     """
-    folder = read_run(store / card.folder)
-    rows = load_snapshots(store, card.model_name, card.steps, card.matrix)
-    chosen = torch.as_tensor(np.asarray(features, dtype=np.int64))
-    strength = torch.as_tensor(np.asarray(p, dtype=np.float64))
-    if card.kind == "prism":
-        tensors = load_tensors(folder.weights, ["decoder", "row_mean", "row_norms"])
-        x = normalise_rows(rows[0], tensors["row_mean"])[0][token][None]
-        codes = (strength / tensors["row_norms"][token].double())[None]
-        directions = tensors["decoder"][None, chosen]
-        offset = torch.zeros_like(x)
-    else:
-        tensors = load_tensors(folder.weights, ["W_D", "b_D", THRESHOLD])
-        x = standardize(rows)[1][:, token]
-        directions = tensors["W_D"][:, chosen]
-        norms = directions.norm(dim=-1).double()
-        threshold = tensors[THRESHOLD].exp()[chosen].double()
-        codes = activations_at(strength[None], norms, threshold[None])
-        offset = tensors["b_D"]
-    x_hat = offset.double() + torch.einsum("kn,knd->kd", codes, directions.double())
-    error = (x.double() - x_hat).square().sum(dim=1)
-    length = x.double().square().sum(dim=1)
-    return torch.where(length > 0, 1 - error / length, torch.nan).numpy()
+    decoder = open_decoder(store, card)
+    share = _prism_share if card.kind == "prism" else _crosscoder_share
+    features, p = np.asarray(features, dtype=np.int64), np.asarray(p, dtype=np.float64)
+    found = []
+    for k, step in enumerate(card.steps):
+        row = rows_of(store, card, step, [token])[0].astype(np.float64)
+        directions = decoder.directions(k, features).astype(np.float64)
+        if card.kind == "prism" or standards is None:
+            mean, scale = (0.0, 1.0) if card.kind == "prism" else standards_of(store, card, step)
+        else:
+            mean, scale = standards[0][k], standards[1][k]
+        x, x_hat = share(decoder, k, token, (row - mean) / scale, directions, features, p)
+        length = float(x @ x)
+        found.append(1 - float((x - x_hat) @ (x - x_hat)) / length if length > 0 else np.nan)
+    return np.array(found)
+
+
+def _crosscoder_share(
+    decoder: Decoder, k: int, token: int, x: np.ndarray, directions: np.ndarray,
+    features: np.ndarray, p: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The standardised row and its reconstruction."""
+    norms = np.linalg.norm(directions, axis=1)
+    a = activations_at(p, norms, decoder.threshold[features].astype(np.float64))
+    return x, decoder.offset[k] + a @ directions
+
+
+def _prism_share(
+    decoder: Decoder, k: int, token: int, x: np.ndarray, directions: np.ndarray,
+    features: np.ndarray, p: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The centred unit row and its reconstruction; p is the row's length times the code."""
+    centred = x - decoder.offset[k]
+    length = max(float(np.linalg.norm(centred)), 1e-8)
+    return centred / length, p / float(decoder.row_norms[token]) @ directions

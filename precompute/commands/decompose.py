@@ -50,12 +50,14 @@ def as_json(explanation: Explanation, top: int | None = None) -> dict[str, Any]:
         "prompt": explanation.prompt,
         "position": explanation.position,
         "note": explanation.note,
+        "softcap": explanation.softcap,
         "tokens": [
             {"token": t, "text": x}
             for t, x in zip(explanation.tokens, explanation.texts, strict=True)
         ],
         "next": [
-            {"token": c.token, "text": c.text, "probability": c.probability, "logit": c.logit}
+            {"token": c.token, "text": c.text, "probability": c.probability, "logit": c.logit,
+             "model_logit": c.model_logit}
             for c in explanation.top
         ],
         "score": {

@@ -20,6 +20,7 @@ from atlas.language_model import (
 )
 from atlas.places import model_path
 from atlas.tensor_files import load_tensors, read_json, save_tensors, write_json
+from tests.families import spaced_tokenizer
 from tests.tiny import FULL, LARGE_MODEL, STEPS, V
 from trainer.language_model import LanguageModelRecipe, build_model
 
@@ -153,6 +154,31 @@ class TestResolution:
     def test_a_lone_surrogate(self, folder: Path) -> None:
         with pytest.raises(InvalidValue, match=r"character 1 .*U\+D800"):
             resolve_token(load_tokenizer(folder), "a\ud800")
+
+
+class TestPieces:
+    """The same audit with a SentencePiece-style tokenizer, whose spaces are `▁`."""
+
+    def test_space_first(self) -> None:
+        tokenizer = spaced_tokenizer()
+        the = tokenizer.token_to_id("▁the")
+        assert the is not None
+        assert resolve_token(tokenizer, "the") == resolve_token(tokenizer, " the") == the
+        assert (draw_token(tokenizer, the), plain_token(tokenizer, the)) == ("␣the", " the")
+
+    def test_bare_form_where_the_spaced_one_is_no_token(self) -> None:
+        tokenizer = spaced_tokenizer()
+        assert tokenizer.token_to_id("▁C") is None
+        assert resolve_token(tokenizer, "C") == tokenizer.token_to_id("C")
+
+    def test_several_tokens_are_named(self) -> None:
+        with pytest.raises(InvalidValue, match=r"is 3 tokens \('x', '6', '9'\)"):
+            resolve_token(spaced_tokenizer(), "x69")
+
+    def test_special_tokens_are_not_added_to_a_target(self) -> None:
+        tokenizer = spaced_tokenizer()
+        assert encode(tokenizer, "C") == [tokenizer.token_to_id("C")]
+        assert draw_tokens(tokenizer, tokenizer.encode("é").ids) == "<bos>é"
 
 
 def test_every_token_has_a_text(folder: Path) -> None:
