@@ -14,6 +14,7 @@ from atlas.records import (
     FeatureCard,
     FeatureInfo,
     NeighbourList,
+    PromotedNull,
     RunCard,
     TokenCard,
     TokenList,
@@ -27,10 +28,32 @@ def run_card(row: dict[str, Any]) -> RunCard:
     """A row of the catalog's run table."""
     for name in ("config", "metrics", "provenance"):
         row[name] = json.loads(row[name])
+    row["statistics"] = json.loads(row["statistics"] or "{}")
     row["steps"] = tuple(row["steps"])
     for name in ("explained_variance", "l0", "dead_rate", "legible_share", "legible_null"):
         row[name] = math.nan if row[name] is None else row[name]
     return RunCard(**row)
+
+
+def promoted_null(card: RunCard, snapshots: pa.Table) -> PromotedNull | None:
+    """What random directions promote at every snapshot; None when it was not computed."""
+    columns = [snapshots[f"null_{name}"].combine_chunks() for name in ("q05", "q50", "q95")]
+    if columns[0].null_count:
+        return None
+    ranks = [column.flatten().to_numpy().reshape(len(card.steps), -1) for column in columns]
+    overlap = snapshots["null_overlap"].to_numpy().astype(np.float32)
+    return PromotedNull(card.steps, np.stack(ranks, axis=-1), overlap)
+
+
+def standardization(snapshots: pa.Table) -> tuple[np.ndarray, np.ndarray] | None:
+    """Means (K, d) float32 and scales (K,) float64 of the rows; None when they are not kept."""
+    if snapshots["mean"].null_count or snapshots["scale"].null_count:
+        return None
+    means = snapshots["mean"].combine_chunks()
+    return (
+        means.flatten().to_numpy().reshape(len(means), -1),
+        snapshots["scale"].to_numpy(),
+    )
 
 
 def token_text(texts: Sequence[str], token: int) -> str:
@@ -173,3 +196,9 @@ def code_rows(wanted: Iterable[int], table: pa.Table) -> dict[int, CodeRow]:
     }
     nothing = (np.zeros(0, np.int32), np.zeros(0, np.float32))
     return {token: found.get(token, nothing) for token in wanted}
+
+
+def norms(card: RunCard, table: pa.Table) -> np.ndarray:
+    """Column `norm` of the life table, (n, K) float32."""
+    flat = table.column("norm").combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    return flat.reshape(table.num_rows, len(card.steps))

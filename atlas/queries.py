@@ -31,6 +31,7 @@ RUNS = "SELECT * FROM catalog.run ORDER BY run"
 MODEL_TEXTS = "SELECT text FROM catalog.token WHERE model = $model ORDER BY token"
 TOKEN = "SELECT * FROM catalog.token WHERE model = $model AND token = $token"
 BIRTHS = "SELECT * EXCLUDE (run) FROM catalog.run_snapshot WHERE run = $name ORDER BY k"
+FIDELITY = "SELECT run, k, step, explained_variance, l0 FROM catalog.run_snapshot ORDER BY run, k"
 META = "SELECT key, value FROM {run}.meta"
 COMMENTS = """
     SELECT table_name, column_name, comment FROM duckdb_columns()
@@ -73,6 +74,12 @@ TOKEN_PROMOTED = """
 CODE_OF_TOKENS = """
     SELECT token, features, p FROM {run}.code_by_token
     WHERE token IN (SELECT unnest($tokens::INTEGER[])) ORDER BY token"""
+NORMS_OF_FEATURES = """
+    SELECT feature, norm FROM {run}.life
+    WHERE feature IN (SELECT unnest($features::INTEGER[])) ORDER BY feature"""
+PROMOTED_NULL = """
+    SELECT null_q05, null_q50, null_q95, null_overlap FROM {run}.snapshot ORDER BY k"""
+STANDARDIZATION = "SELECT scale, mean FROM {run}.snapshot ORDER BY k"
 POPULATION = """
     SELECT metric, k, q[1] AS q05, q[2] AS q25, q[3] AS q50, q[4] AS q75, q[5] AS q95
     FROM {run}.population ORDER BY metric, k"""

@@ -50,8 +50,17 @@ class RunCard:
     metrics: dict[str, Any]
     provenance: dict[str, Any]
     created: str
+    statistics: dict[str, Any]
+    """Statistics of the whole run by name, None where it has too few snapshots: `cusum_observed`
+    with its permutation null `cusum_p`, `cusum_z` and `cusum_draws`, and `rate_rotation_r`;
+    empty when they were not computed."""
     problem: str | None = None
     """Why its features cannot be read, with the mending command; None when they can."""
+
+    @property
+    def revision(self) -> str | None:
+        """The revision of a finished model that has no pretraining step; None where it has."""
+        return self.config.get("revision")
 
 
 @dataclass(frozen=True)
@@ -103,11 +112,33 @@ class FeatureInfo:
     max_rotation_step: int | None
     drift: float
     cusum_rate: float
+    cusum_norm: float
+    cusum_rotation: float
+    nearest: float
+    n_duplicates: int | None
+    duplicate_of: int | None
+    map_x: float
+    map_y: float
     kind: str | None
     kind_share: float
     kind_enrichment: float
     kind_p: float
     legible: bool
+    script: str | None
+    script_share: float
+    script_enrichment: float
+    script_p: float
+    script_coverage: float
+    family: str | None
+    family_share: float
+    family_enrichment: float
+    family_p: float
+    family_coverage: float
+    supersense: str | None
+    supersense_share: float
+    supersense_enrichment: float
+    supersense_p: float
+    supersense_coverage: float
     label: str
     """The strongest firing tokens as they are drawn, separated by spaces; '' if none."""
 
@@ -135,6 +166,19 @@ class FeatureCard:
     """Tokens on which it fires at one snapshot or more, at most 200;
     `info.n_tokens` says of how many."""
     neighbours: NeighbourList
+
+
+@dataclass(frozen=True)
+class PromotedNull:
+    """What random directions promote in a run's rows, beside which promoted tokens are read."""
+
+    steps: tuple[int, ...]
+    quantiles: np.ndarray
+    """(K, n, 3) float32: cosine at each rank that 5, 50 and 95 % of random directions stay
+    below."""
+    overlap: np.ndarray
+    """(K,) float32: share of the tokens of a random direction that it promoted at the snapshot
+    before too; nan at the first."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ so a number is explained in one place. Missing values are NULL, never 0. A chang
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of the tables below, written into every file and into the pointer."""
 STORAGE = "v1.5.0"
 """DuckDB storage version of the files (reliability section 5, R6): readable from DuckDB 1.5 on.
@@ -23,6 +23,8 @@ FIRING = 200
 """Firing tokens kept per feature, strongest first; the code by token has all of them."""
 COSINE_DECIMALS = 3
 """Decimals kept of a cosine: rounded numbers pack into half the space."""
+DUPLICATE = 0.9
+"""Cosine of the last directions from which two features count as duplicates."""
 LABEL = 6
 """Strongest firing tokens that stand for a feature in a table."""
 
@@ -54,6 +56,25 @@ def _table(name: str, key: str, comment: str, *columns: tuple[str, str, str]) ->
 
 _SHARE = "FLOAT CHECK ({0} BETWEEN 0 AND 1)"
 _FINITE = "FLOAT CHECK (isfinite({0}))"
+_COSINE = "FLOAT CHECK ({0} BETWEEN -1 AND 1)"
+_COUNT = "INTEGER CHECK ({0} >= 0)"
+
+
+def _label_columns(scheme: str, meaning: str, covered: str) -> tuple[tuple[str, str, str], ...]:
+    """The five columns of a labelling scheme (`atlas.labels`)."""
+    return (
+        (scheme, "VARCHAR", meaning + " Not available: fewer than five firing tokens, or none of "
+                            "them has one."),
+        (f"{scheme}_share", _SHARE.format(f"{scheme}_share"),
+         f"Share of the 50 strongest firing tokens that have that {scheme}."),
+        (f"{scheme}_enrichment", _FINITE.format(f"{scheme}_enrichment"),
+         f"That share over the {scheme}'s share of the vocabulary."),
+        (f"{scheme}_p", _SHARE.format(f"{scheme}_p"),
+         "Hypergeometric probability of at least that share, corrected for the number of labels "
+         "tried; 1e-37 stands for anything smaller too."),
+        (f"{scheme}_coverage", _SHARE.format(f"{scheme}_coverage"),
+         f"Share of the 50 strongest firing tokens that {covered}."),
+    )
 
 
 RUN_TABLES: tuple[Table, ...] = (
@@ -76,6 +97,16 @@ RUN_TABLES: tuple[Table, ...] = (
         ("explained_variance", _FINITE.format("explained_variance"),
          "1 - squared error / squared length of the standardised rows at this snapshot (§6.3)."),
         ("l0", _FINITE.format("l0"), "Mean number of features that fire on a row here (§6.3)."),
+        ("null_overlap", _SHARE.format("null_overlap"),
+         "Share of the tokens that a random direction promotes here which it promoted at the "
+         "snapshot before too: what the rows keep by themselves."),
+        ("null_q05", "FLOAT[]", "Cosine at each rank of the tokens that random directions promote "
+                                "here, which 5 % stay below: the null of a promoted token."),
+        ("null_q50", "FLOAT[]", "The same of the median random direction."),
+        ("null_q95", "FLOAT[]", "The same, which only 5 % exceed."),
+        ("scale", "DOUBLE CHECK (isfinite(scale) AND scale > 0)",
+         "Length by which the centred rows are divided here, one number (§2)."),
+        ("mean", "FLOAT[]", "Mean row that is taken off here, before the scale (§2)."),
     ),
     _table(
         "feature", "feature", "One row per feature: everything that is one number.",
@@ -118,13 +149,38 @@ RUN_TABLES: tuple[Table, ...] = (
          "Mean turn after the first activity, weighted by the norms (§8.1)."),
         ("cusum_rate", _FINITE.format("cusum_rate"),
          "Largest absolute cumulative deviation of the rate from its mean (§7.4)."),
+        ("cusum_norm", _FINITE.format("cusum_norm"),
+         "Largest absolute cumulative deviation of the decoder norm from its mean (§7.4)."),
+        ("cusum_rotation", _FINITE.format("cusum_rotation"),
+         "Largest absolute cumulative deviation of the turn from its mean (§7.4)."),
+        ("nearest", _COSINE.format("nearest"),
+         "Cosine to the feature with the most similar direction at the last snapshot."),
+        ("n_duplicates", _COUNT.format("n_duplicates"),
+         "Live features, of the 20 nearest, whose last direction has a cosine of 0.9 or more with "
+         "that of this live feature."),
+        ("duplicate_of", _COUNT.format("duplicate_of"),
+         "The nearest of those features. Not available: there is none."),
+        ("map_x", _SHARE.format("map_x"),
+         "Place on the map of the run, in which only nearness means something: t-SNE of the "
+         "nearest directions at the last snapshot."),
+        ("map_y", _SHARE.format("map_y"), "The same, upwards."),
         ("kind", "VARCHAR", "Token kind that the strongest firing tokens share most clearly."),
         ("kind_share", _SHARE.format("kind_share"), "Share of them that belong to that kind."),
         ("kind_enrichment", _FINITE.format("kind_enrichment"),
          "That share over the kind's share of the vocabulary."),
         ("kind_p", _SHARE.format("kind_p"),
-         "Hypergeometric probability of at least that share, corrected for the number of kinds."),
+         "Hypergeometric probability of at least that share, corrected for the number of kinds; "
+         "1e-37 stands for anything smaller too."),
         ("legible", "BOOLEAN NOT NULL", "The kind passes the test of legibility."),
+        *_label_columns(
+            "script", "Writing system, by the fixed convention of the record (§13.1), that the "
+                      "strongest firing tokens share most surely.", "have any script"),
+        *_label_columns(
+            "family", "Token family of the record (§13.2) that they share most surely; families "
+                      "overlap.", "belong to any family"),
+        *_label_columns(
+            "supersense", "WordNet supersense (§13.4) that those of them which are whole English "
+                          "words share most surely.", "have any supersense"),
         ("label", "INTEGER[]", "The strongest firing tokens among those the dictionary was fitted "
                                "to; among all if there are none."),
     ),
@@ -133,8 +189,10 @@ RUN_TABLES: tuple[Table, ...] = (
         ("feature", "INTEGER NOT NULL", "Index of the feature."),
         ("norm", "FLOAT[]", "Decoder norm at every snapshot."),
         ("rate", "FLOAT[]", "Share of rows on which the feature fires, at every snapshot."),
-        ("rotation", "FLOAT[]", "1 - cosine between neighbouring snapshots, one value fewer."),
-        ("to_terminal", "FLOAT[]", "1 - cosine to the direction at the last snapshot."),
+        ("rotation", "FLOAT[]", "1 - cosine between neighbouring snapshots, one value fewer, to "
+                                "five decimals."),
+        ("to_terminal", "FLOAT[]", "1 - cosine to the direction at the last snapshot, to five "
+                                   "decimals."),
     ),
     _table(
         "promoted", "feature k", "Tokens whose centred row points most along or against a "
@@ -183,6 +241,9 @@ RUN_TABLES: tuple[Table, ...] = (
     ),
 )
 
+_LARGE = ("null_q05", "null_q50", "null_q95", "scale", "mean")
+"""Columns of a snapshot that only the run's own file holds."""
+
 CATALOG_TABLES: tuple[Table, ...] = (
     _table(
         "meta", "key", "What the catalog was made from.",
@@ -211,6 +272,10 @@ CATALOG_TABLES: tuple[Table, ...] = (
         ("legible_null", _SHARE.format("legible_null"),
          "The same share when token identities are shuffled."),
         ("n_alive", "INTEGER NOT NULL", "Features that fire at all."),
+        ("statistics", "JSON", "Statistics of the whole run: the change statistic of its rates "
+                               "(cusum_observed) with its permutation null (cusum_p, cusum_z, "
+                               "cusum_draws; §7.4) and the correlation of rate change and turn "
+                               "(rate_rotation_r; §7.3)."),
         ("hash", "VARCHAR NOT NULL", "Digest of everything derived from the run."),
         ("file", "VARCHAR NOT NULL", "Its file, relative to the store."),
         ("bytes", "BIGINT NOT NULL", "Size of that file."),
@@ -234,7 +299,7 @@ CATALOG_TABLES: tuple[Table, ...] = (
     _table(
         "run_snapshot", "run k", "Births, deaths and fidelity of every run at every snapshot.",
         ("run", "VARCHAR NOT NULL", "Id of the run."),
-        *((c.name, c.type, c.comment) for c in RUN_TABLES[1].columns),
+        *((c.name, c.type, c.comment) for c in RUN_TABLES[1].columns if c.name not in _LARGE),
     ),
 )
 

@@ -8,7 +8,6 @@ setting changed, nothing written, and a query that runs too long is stopped (rel
 
 import difflib
 import hashlib
-import json
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -16,16 +15,17 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
 from atlas import cards, queries
 from atlas.errors import AtlasError, BrokenArtifact, InvalidValue, NotFound, VersionMismatch
-from atlas.records import FeatureCard, Filters, RunCard, TokenCard
+from atlas.pointer import POINTER as POINTER
+from atlas.pointer import read_pointer
+from atlas.records import FeatureCard, Filters, PromotedNull, RunCard, TokenCard
 from atlas.schema import FIRING, SCHEMA
 
-POINTER = "CURRENT.json"
-"""Names the catalog of the generation to read."""
 SEARCH_LIMIT = 200
 """Tokens that a search returns at most."""
 
@@ -95,7 +95,7 @@ class Store:
             stop the others: its `RunCard.problem` says so, and questions about it raise.
         """
         folder = Path(folder)
-        return cls(folder, _open_view(folder, _pointer(folder)))
+        return cls(folder, _open_view(folder, read_pointer(folder)))
 
     @property
     def digest(self) -> str:
@@ -108,7 +108,7 @@ class Store:
         If the new one cannot be opened the old one stays and the error is raised.
         """
         with self._lock:
-            pointer = _pointer(self.folder)
+            pointer = read_pointer(self.folder)
             if pointer["digest"] == self._view.digest:
                 return False
             self._view = _open_view(self.folder, pointer)
@@ -137,6 +137,10 @@ class Store:
         _card(view, run)
         return view.table(queries.BIRTHS, {"name": run}).to_pandas()
 
+    def fidelity(self) -> pd.DataFrame:
+        """run, k, step, explained_variance, l0 as measured here: every run at every snapshot."""
+        return self._view.table(queries.FIDELITY).to_pandas()
+
     def population(self, run: str) -> pd.DataFrame:
         """metric, k, step, q05, q25, q50, q75, q95 over live features; NotFound for no run."""
         view = self._view
@@ -144,6 +148,23 @@ class Store:
         frame = view.table(queries.POPULATION.replace("{run}", alias)).to_pandas()
         frame.insert(2, "step", [card.steps[k] for k in frame["k"]])
         return frame
+
+    def null_of(self, run: str) -> PromotedNull | None:
+        """What random directions promote in the run's rows; None when it was not computed."""
+        view = self._view
+        card, alias = _readable(view, run)
+        snapshots = view.table(queries.PROMOTED_NULL.replace("{run}", alias))
+        return cards.promoted_null(card, snapshots)
+
+    def standardization(self, run: str) -> tuple[np.ndarray, np.ndarray] | None:
+        """Means (K, d) float32 and scales (K,) float64 that rows are standardised with.
+
+        None where the store does not keep them, as for a prism, whose rows are normalised by
+        what its own file holds.
+        """
+        view = self._view
+        _, alias = _readable(view, run)
+        return cards.standardization(view.table(queries.STANDARDIZATION.replace("{run}", alias)))
 
     def column_comments(self) -> dict[str, dict[str, str]]:
         """{table: {column: meaning}} of the run files and the catalog, for tooltips."""
@@ -253,6 +274,14 @@ class Store:
         table = view.table(queries.CODE_OF_TOKENS.replace("{run}", alias), {"tokens": wanted})
         return cards.code_rows(wanted, table)
 
+    def norms_of_features(self, run: str, features: Iterable[int]) -> np.ndarray:
+        """Decoder norms (n, K) float32 of some features of a run, in rising order of their ids."""
+        view = self._view
+        card, alias = _readable(view, run)
+        table = view.table(queries.NORMS_OF_FEATURES.replace("{run}", alias),
+                           {"features": [int(f) for f in features]})
+        return cards.norms(card, table)
+
     def verify(self) -> list[str]:
         """Hash every file of the generation; one line per fault, empty when all is well."""
         faults = []
@@ -287,30 +316,6 @@ def _readable(view: View, run: str) -> tuple[RunCard, str]:
     if card.problem is not None:
         raise BrokenArtifact(card.problem)
     return card, view.aliases[run]
-
-
-def _pointer(folder: Path) -> dict[str, Any]:
-    path = folder / POINTER
-    try:
-        pointer = json.loads(path.read_text(encoding="utf8"))
-        catalog, schema = pointer["catalog"], pointer["schema"]
-        digest = pointer["digest"]
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise NotFound(
-            f"no store in {folder}: {POINTER} is not there; run `readout-atlas build RUN` or "
-            f"`readout-atlas demo`"
-        ) from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BrokenArtifact(
-            f"{path} is not the pointer of a store; run `readout-atlas build RUN`"
-        ) from error
-    if schema != SCHEMA:
-        raise VersionMismatch(
-            f"{path} has schema {schema}, this code reads {SCHEMA}; run `readout-atlas build RUN`"
-        )
-    if catalog != f"catalog-{digest[:16]}.duckdb":
-        raise BrokenArtifact(f"{path} names {catalog!r}; run `readout-atlas build RUN`")
-    return pointer
 
 
 def _open_view(folder: Path, pointer: dict[str, Any]) -> View:

@@ -154,6 +154,7 @@ def _run_row(store: Path, built: _Built) -> dict[str, Any]:
         "config": meta["config"],
         "metrics": meta["metrics"],
         "provenance": meta["provenance"],
+        "statistics": meta.get("statistics"),
         "created": meta["created"],
     }
 

@@ -1,39 +1,60 @@
-"""From derived arrays to the rows of a run's file; nan and "never" become NULL here."""
+"""From derived arrays to the rows of a run's file; nan and "never" become NULL here.
+
+Arrays that a run does not have, or that an older stage did not derive, become NULL too. The
+largest tables, the code and the promoted tokens, are views of the arrays or one copy of them: a
+dictionary of full shape has 25 million entries.
+"""
 
 import dataclasses
+import json
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute
 
 from atlas.codes import CSR, SparseCode
+from atlas.labels import SCHEMES
 from atlas.lifecycle import tau
 from atlas.schema import COSINE_DECIMALS, FIRING
 from precompute.derive import METRICS, Arrays, code_of, population_counts
+from precompute.statistics import run_statistics
+
+ENTRIES = 65_536
+"""Entries of the code whose gates are compared at a time."""
+TURN_DECIMALS = 5
+"""Decimals kept of a turn, which packs tighter: 0.00001 is a quarter of a degree."""
+DIGITS = 3
+"""Significant digits kept of enrichments and probabilities."""
+LEAST_P = 1e-37
+"""Smallest probability written, and smaller ones with it: float32 would make some of them 0."""
 
 
 def run_rows(
     meta: Mapping[str, str], steps: Sequence[int], encoded: Arrays, lives: Arrays, tokens: Arrays
 ) -> dict[str, pa.Table]:
-    """The rows of every table of a run's file, in the order of its key."""
+    """The rows of every table of a run's file, in the order of its key.
+
+    The meta table gets the statistics of the run as an entry of their own.
+    """
+    meta = {**meta, "statistics": json.dumps(run_statistics(lives), sort_keys=True)}
     code = rounded(code_of(encoded), encoded["norms"], encoded["threshold"])
     features = np.arange(code.n_features, dtype=np.int32)
     by_token = code.by_token()
     by_feature = strongest(of_rows(code.by_feature(), tokens["fitted"]), FIRING)
     firing = np.diff(by_token.offsets) > 0
+    bounds = np.append(by_token.offsets[:-1][firing], by_token.offsets[-1])
     index = {name.removeprefix("index_"): values for name, values in tokens.items()
              if name.startswith("index_")}
     return {
         "meta": pa.table({"key": list(meta), "value": list(meta.values())}),
-        "snapshot": _snapshot(steps, encoded, lives),
+        "snapshot": _snapshot(steps, encoded, lives, tokens),
         "feature": _feature(steps, encoded, lives, tokens),
         "life": pa.table({
             "feature": features,
             "norm": _lists(encoded["norms"].T),
             "rate": _lists(encoded["rates"].T),
-            "rotation": _lists(lives["rotation"].T),
-            "to_terminal": _lists(lives["to_terminal"].T),
+            "rotation": _lists(lives["rotation"].T.round(TURN_DECIMALS)),
+            "to_terminal": _lists(lives["to_terminal"].T.round(TURN_DECIMALS)),
         }),
         "promoted": _promoted(tokens),
         "code_by_feature": pa.table({
@@ -43,8 +64,8 @@ def run_rows(
         }),
         "code_by_token": pa.table({
             "token": np.flatnonzero(firing).astype(np.int32),
-            "features": _ragged(by_token.offsets, by_token.columns).filter(pa.array(firing)),
-            "p": _ragged(by_token.offsets, by_token.values).filter(pa.array(firing)),
+            "features": _ragged(bounds, by_token.columns),
+            "p": _ragged(bounds, by_token.values),
         }),
         "token_index": pa.table(index),
         "neighbour": _neighbour(features, lives),
@@ -61,14 +82,19 @@ def rounded(code: SparseCode, norms: np.ndarray, threshold: np.ndarray) -> Spars
     if not len(code.p):
         return code
     decimals = 3 - int(np.floor(np.log10(np.median(code.p))))
-    short = code.p.round(decimals).astype(np.float32)
-    same = short > 0
-    if not np.isnan(norms).any():
-        bar = threshold[code.feature]
-        for norm in norms:
-            length = norm[code.feature]
-            same &= (short * length > bar) == (code.p * length > bar)
-    return dataclasses.replace(code, p=np.where(same, short, code.p))
+    short = code.p.round(decimals).astype(np.float32, copy=False)
+    gated = not np.isnan(norms).any()
+    by_feature = np.ascontiguousarray(norms.T)
+    for start in range(0, len(short), ENTRIES):
+        part = slice(start, start + ENTRIES)
+        exact, feature = code.p[part], code.feature[part]
+        same = short[part] > 0
+        if gated:
+            length, bar = by_feature[feature], threshold[feature, None]
+            fires, would = exact[:, None] * length > bar, short[part, None] * length > bar
+            same &= (fires == would).all(axis=1)
+        short[part] = np.where(same, short[part], exact)
+    return dataclasses.replace(code, p=short)
 
 
 def of_rows(groups: CSR, kept: np.ndarray) -> CSR:
@@ -86,8 +112,11 @@ def strongest(groups: CSR, n: int) -> CSR:
     return CSR(offsets, groups.columns[place < n], groups.values[place < n])
 
 
-def _snapshot(steps: Sequence[int], encoded: Arrays, lives: Arrays) -> pa.Table:
+def _snapshot(steps: Sequence[int], encoded: Arrays, lives: Arrays, tokens: Arrays) -> pa.Table:
     count = len(steps)
+    more = encoded | lives | tokens
+    scale = more.get("scale", np.full(count, np.nan))
+    null = more.get("promoted_null", np.zeros((count, 0, 3))).round(COSINE_DECIMALS)
     counts = population_counts(lives, encoded["norms"])
     return pa.table({
         "k": np.arange(count),
@@ -97,6 +126,11 @@ def _snapshot(steps: Sequence[int], encoded: Arrays, lives: Arrays) -> pa.Table:
            for name in ("births", "births_floor", "deaths", "alive")},
         "explained_variance": _floats(1 - encoded["residual"] / encoded["total"]),
         "l0": _floats(encoded["rates"].sum(axis=1)),
+        "null_overlap": _optional(more, "null_overlap", count),
+        **{f"null_{name}": _lists(null[:, :, q]) for q, name in enumerate(("q05", "q50", "q95"))},
+        "scale": pa.array(scale, pa.float64(), mask=np.isnan(scale)),
+        "mean": _lists(more["mean"]) if "mean" in more
+        else pa.nulls(count, pa.list_(pa.float32())),
     })
 
 
@@ -107,10 +141,11 @@ def _feature(steps: Sequence[int], encoded: Arrays, lives: Arrays, tokens: Array
     def number(name: str) -> pa.Array:
         return _floats(lives[name])
 
+    size = len(lives["alive"])
+    place = lives.get("map", np.full((size, 2), np.nan))
     death = np.where(lives["death"] == len(steps) - 1, len(steps), lives["death"])
-    code = code_of(encoded)
     return pa.table({
-        "feature": np.arange(code.n_features, dtype=np.int32),
+        "feature": np.arange(size, dtype=np.int32),
         "alive": lives["alive"],
         "threshold": _floats(encoded["threshold"]),
         "contribution": number("contribution"),
@@ -131,13 +166,34 @@ def _feature(steps: Sequence[int], encoded: Arrays, lives: Arrays, tokens: Array
         "max_rotation_step": step("max_rotation_k"),
         "drift": number("drift"),
         "cusum_rate": number("cusum_rate"),
+        "cusum_norm": _optional(lives, "cusum_norm", size),
+        "cusum_rotation": _optional(lives, "cusum_rotation", size),
+        "nearest": _optional(lives, "nearest", size, COSINE_DECIMALS),
+        "n_duplicates": _counts(lives, "n_duplicates", size),
+        "duplicate_of": _counts(lives, "duplicate_of", size),
+        "map_x": _floats(place[:, 0]),
+        "map_y": _floats(place[:, 1]),
         "kind": _names(tokens["kind"]),
         "kind_share": _floats(tokens["kind_share"]),
-        "kind_enrichment": _floats(tokens["kind_enrichment"]),
-        "kind_p": _floats(tokens["kind_p"]),
+        "kind_enrichment": _optional(tokens, "kind_enrichment", size, digits=DIGITS),
+        "kind_p": _floats(np.maximum(tokens["kind_p"], LEAST_P)),
         "legible": tokens["legible"],
+        **{name: column for scheme in SCHEMES
+           for name, column in _label(scheme, tokens, size).items()},
         "label": _known(tokens["label"]),
     })
+
+
+def _label(scheme: str, tokens: Arrays, size: int) -> dict[str, pa.Array]:
+    """The five columns of a labelling scheme."""
+    names, p = tokens.get(scheme, np.full(size, "")), f"{scheme}_p"
+    if p in tokens:
+        tokens = tokens | {p: np.maximum(tokens[p], LEAST_P)}
+    return {
+        scheme: _names(names),
+        **{f"{scheme}_{part}": _optional(tokens, f"{scheme}_{part}", size, digits=DIGITS)
+           for part in ("share", "enrichment", "p", "coverage")},
+    }
 
 
 def _promoted(tokens: Arrays) -> pa.Table:
@@ -186,8 +242,37 @@ def _population(lives: Arrays) -> pa.Table:
 
 def _floats(values: np.ndarray) -> pa.Array:
     """float32 with NULL for nan."""
-    values = values.astype(np.float32)
-    return pa.array(values, mask=np.isnan(values))
+    values = values.astype(np.float32, copy=False)
+    missing = np.isnan(values)
+    return pa.array(values, mask=missing) if missing.any() else pa.array(values)
+
+
+def _optional(
+    arrays: Arrays, name: str, size: int, decimals: int | None = None, digits: int | None = None
+) -> pa.Array:
+    """float32 with NULL for nan, to some decimals or significant digits; NULLs if not derived."""
+    values = arrays.get(name)
+    if values is None:
+        return pa.nulls(size, pa.float32())
+    if decimals is not None:
+        values = values.round(decimals)
+    return _floats(values if digits is None else _significant(values, digits))
+
+
+def _significant(values: np.ndarray, digits: int) -> np.ndarray:
+    """Values to so many significant digits; fewer digits pack into less space."""
+    values = np.asarray(values, dtype=np.float64)
+    safe = np.where(np.nan_to_num(values) == 0, 1.0, np.abs(values))
+    unit = 10.0 ** (np.floor(np.log10(safe)) + 1 - digits)
+    return np.round(values / unit) * unit
+
+
+def _counts(arrays: Arrays, name: str, size: int) -> pa.Array:
+    """int32 with NULL for -1; NULLs if not derived."""
+    values = arrays.get(name)
+    if values is None:
+        return pa.nulls(size, pa.int32())
+    return pa.array(values.astype(np.int32, copy=False), mask=values < 0)
 
 
 def _steps(index: np.ndarray, steps: Sequence[int]) -> pa.Array:
@@ -210,12 +295,11 @@ def _lists(values: np.ndarray, known: np.ndarray | None = None) -> pa.Array:
         flat = _floats(values.ravel())
         if known is None:
             known = ~np.isnan(values).all(axis=1)
-    offsets = np.arange(0, rows * places + 1, max(places, 1), dtype=np.int32)
     if places == 0:
         return pa.nulls(rows, pa.list_(flat.type))
-    lists = pa.ListArray.from_arrays(offsets, flat)
-    missing = np.zeros(rows, bool) if known is None else ~known
-    return pa.compute.if_else(pa.array(missing), pa.scalar(None, lists.type), lists)
+    offsets = pa.array(np.arange(0, rows * places + 1, places, dtype=np.int32))
+    missing = None if known is None or known.all() else pa.array(~known)
+    return pa.ListArray.from_arrays(offsets, flat, mask=missing)
 
 
 def _known(ids: np.ndarray) -> pa.Array:

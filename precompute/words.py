@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from atlas.codes import SparseCode
+from atlas.enrichment import strongest_tokens
 from atlas.errors import BrokenArtifact
-from atlas.legibility import legibility, strongest_tokens
+from atlas.legibility import legibility
 from atlas.places import model_path
 from atlas.schema import LABEL, PROMOTED
 from atlas.tensor_files import load_tensors, read_json
@@ -109,10 +110,12 @@ def kinds_of_features(code: SparseCode, words: Words, min_count: int) -> Arrays:
         name: np.concatenate([counts, np.zeros(n_rows - words.size, counts.dtype)])
         for name, counts in words.sources.items()
     }
-    found = legibility(code, kinds(words.padded(n_rows), sources), allowed=allowed)
+    groups = code.by_feature()
+    library = kinds(words.padded(n_rows), sources)
+    found = legibility(code, library, allowed=allowed, groups=groups)
     names = np.array([*found.names, ""])
-    label = strongest_tokens(code, LABEL, allowed)
-    everything = strongest_tokens(code, LABEL, np.ones(n_rows, dtype=bool))
+    label = strongest_tokens(code, LABEL, allowed, groups)
+    everything = strongest_tokens(code, LABEL, np.ones(n_rows, dtype=bool), groups)
     return {
         "kind": names[found.kind],
         "kind_share": found.share,

@@ -7,7 +7,7 @@ R4, R6). A crash leaves a staging file that the next build removes, never a log 
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +161,29 @@ def read_rows(path: Path, *questions: str) -> list[list[dict[str, Any]]]:
             return [connection.sql(q).to_arrow_table().to_pylist() for q in questions]
     except duckdb.Error as error:
         raise BrokenArtifact(f"{path} is not an atlas file: {_line(error)}") from error
+
+
+def read_batches(path: Path, table: Table, size: int = 65_536) -> Iterator[pa.RecordBatch]:
+    """All rows of one table of a file, in the order of its key, about `size` at a time."""
+    names = ", ".join(c.name for c in table.columns)
+    try:
+        with duckdb.connect(":memory:", config=_SETTINGS) as connection:
+            _ask(connection, "ATTACH $path AS source (READ_ONLY)", {"path": str(path)})
+            yield from connection.sql(f"SELECT {names} FROM source.{table.name}").to_arrow_reader(
+                size
+            )
+    except duckdb.Error as error:
+        raise BrokenArtifact(f"{path} is not an atlas file: {_line(error)}") from error
+
+
+def digest_of_rows(table: Table, rows: pa.Table) -> str:
+    """The content digest of one table with these rows; BrokenArtifact if it refuses one."""
+    with duckdb.connect(":memory:", config=_SETTINGS) as connection:
+        _ask(connection, "ATTACH ':memory:' AS out")
+        for statement in statements("out", (table,)):
+            _ask(connection, statement)
+        _insert(connection, table, rows)
+        return content_digest(connection, "out", (table,))
 
 
 def verify_digest(path: Path, tables: tuple[Table, ...]) -> str:

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import hypergeom
 
+from atlas import enrichment
 from atlas import legibility as lg
 from atlas.codes import SparseCode
 
@@ -43,14 +44,14 @@ def random_lists(seed: int, count: int, most: int = 80) -> list[list[int]]:
 def test_tail_is_the_hypergeometric_survival_function(population: int, data: st.DataObject):
     size = data.draw(st.integers(0, population))
     drawn = data.draw(st.integers(1, min(50, population)))
-    found = lg.tail_table(population, np.array([size]), drawn)[0]
+    found = enrichment.tail_table(population, np.array([size]), drawn)[0]
     wanted = hypergeom.sf(np.arange(drawn + 1) - 1, population, size, drawn)
     np.testing.assert_allclose(found, wanted, rtol=1e-7, atol=1e-300)
 
 
 def test_tail_of_a_hand_case():
     """3 of 10, 2 drawn: none 21/45, one 21/45, both 3/45."""
-    found = lg.tail_table(10, np.array([3]), 2)[0]
+    found = enrichment.tail_table(10, np.array([3]), 2)[0]
     assert found.tolist() == pytest.approx([1, 24 / 45, 3 / 45])
 
 

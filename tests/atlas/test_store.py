@@ -18,7 +18,7 @@ from atlas.errors import BrokenArtifact, InvalidValue, NotFound, VersionMismatch
 from atlas.geometry import promoted_tokens
 from atlas.prism import encode, normalise_rows
 from atlas.records import FeatureInfo, Filters
-from atlas.schema import CATALOG_TABLES, PROMOTED, RUN_TABLES, SCHEMA
+from atlas.schema import CATALOG_TABLES, DUPLICATE, PROMOTED, RUN_TABLES, SCHEMA
 from atlas.store import POINTER, Store
 from atlas.tensor_files import read_json
 from precompute.publish import publish
@@ -104,7 +104,7 @@ def test_every_number_of_a_feature_equals_a_direct_computation(
         card = store.feature(SEED0, f)
         np.testing.assert_allclose(card.norm, c.norms[:, f], rtol=1e-6)
         np.testing.assert_allclose(card.rate, rates[:, f], atol=1e-7)
-        np.testing.assert_allclose(card.rotation, turns[:, f], atol=2e-6)
+        np.testing.assert_allclose(card.rotation, turns[:, f], atol=6e-6)
         info = card.info
         assert info.alive == bool(on[:, :, f].any())
         assert info.n_tokens == int(on[:, :, f].any(dim=0).sum())
@@ -130,6 +130,59 @@ def test_every_number_of_a_feature_equals_a_direct_computation(
             np.testing.assert_allclose(
                 card.suppressed[k].values, found.suppressed_cosines[0], atol=6e-4)
         assert card.promoted[-1].texts == tuple(texts[t] for t in card.promoted[-1].tokens)
+
+
+def test_the_statistics_of_a_feature_equal_a_direct_computation(
+    store: Store, tiny_store: Path
+) -> None:
+    c, _, _ = dense(tiny_store, SEED0)
+    last = c.W_D[-1] / c.W_D[-1].norm(dim=-1, keepdim=True)
+    cosine = (last @ last.T).fill_diagonal_(-2)
+    cards = [store.feature(SEED0, f).info for f in range(WIDTH)]
+    alive = torch.tensor([info.alive for info in cards])
+    for f, info in enumerate(cards):
+        same = (cosine[f] >= DUPLICATE) & alive & alive[f]
+        assert info.nearest == pytest.approx(float(cosine[f].max()), abs=6e-4)
+        assert info.n_duplicates == int(same.sum())
+        assert info.duplicate_of == (int(cosine[f].argmax()) if same.any() else None)
+        norm = c.norms[:, f].double()
+        assert info.cusum_norm == pytest.approx(
+            float((norm - norm.mean()).cumsum(0).abs().max()), rel=1e-5)
+        assert 0 <= info.map_x <= 1
+        assert 0 <= info.map_y <= 1
+    assert any(info.script == "ASCII" and info.family == "digit-bearing" for info in cards)
+    assert (cards[DEAD].script, cards[DEAD].family, cards[DEAD].supersense) == (None,) * 3
+    told = store.run(SEED0).statistics
+    assert (told["cusum_p"], told["cusum_draws"]) == (None, 0)
+    assert -1 <= told["rate_rotation_r"] <= 1
+    assert store.run(PRISM).statistics["rate_rotation_r"] is None
+    assert store.run(SEED0).revision is None
+
+
+def test_the_store_knows_how_its_rows_were_standardised(store: Store, tiny_store: Path) -> None:
+    rows = load_snapshots(tiny_store, "readout-atlas/tiny-large", STEPS, "W_U")
+    want, _ = crosscoder.standardize(rows)
+    found = store.standardization(SEED0)
+    assert found is not None
+    means, scales = found
+    assert (means.shape, means.dtype, scales.dtype) == ((len(STEPS), D), np.float32, np.float64)
+    np.testing.assert_allclose(means, want.mean.reshape(len(STEPS), D), atol=1e-6)
+    np.testing.assert_allclose(scales, want.scale.reshape(-1), rtol=1e-6)
+    assert store.standardization(PRISM) is None
+
+
+def test_promoted_tokens_have_their_null(store: Store) -> None:
+    for run, count in ((SEED0, len(STEPS)), (PRISM, 1)):
+        null = store.null_of(run)
+        assert null is not None
+        assert null.quantiles.shape == (count, PROMOTED, 3)
+        assert (np.diff(null.quantiles, axis=2) >= 0).all()
+        assert (np.diff(null.quantiles[:, :, 1], axis=1) <= 0).all()
+        assert null.overlap.shape == (count,)
+        assert np.isnan(null.overlap[0])
+        assert ((null.overlap[1:] >= 0) & (null.overlap[1:] <= 1)).all()
+    with pytest.raises(NotFound):
+        store.null_of("nobody/W_U")
 
 
 def test_what_is_not_available_is_never_zero(store: Store) -> None:
