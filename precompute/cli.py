@@ -22,13 +22,14 @@ from atlas.errors import AtlasError, InvalidValue, NoSpace, OutOfMemory
 
 PROGRAM = "readout-atlas"
 VERBS = (
-    "demo", "serve", "runs", "plan", "build", "train", "verify", "decompose", "doctor",
+    "demo", "serve", "runs", "plan", "build", "train", "verify", "decompose", "doctor", "export",
+    "publish", "import",
 )
 EXAMPLE_RUN = "demo/large/W_U/cross-snapshot-24/d512/seed0"
 EXAMPLE_PRISM = "demo/large/prism/k16_8x"
 STORE_HELP = (
     "store to use (default: $READOUT_ATLAS_STORE, then data/store if it was built, then the "
-    "shipped bundle)"
+    "shipped bundle); hf://datasets/OWNER/NAME or an exported folder is opened too"
 )
 INTERRUPTED, TERMINATED, BROKEN_PIPE = 130, 143, 141
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -92,6 +93,7 @@ def parser() -> Parser:
     _browser(verb)
     _looking(verb)
     _making(verb)
+    _sharing(verb)
     return top
 
 
@@ -140,6 +142,7 @@ def _looking(verb: Verb) -> None:
                   f"verify {EXAMPLE_RUN} --json", "verify:run")
     verify.add_argument("run", metavar="RUN", help="a run id of the store, or a run folder")
     doctor = verb("doctor", "check the installation and the store", "doctor", "doctor:run")
+    doctor.add_argument("--network", action="store_true", help="also ask whether the hub answers")
     for made in (runs, decompose, verify, doctor):
         made.add_argument("--store", metavar="DIR", help=STORE_HELP)
         made.add_argument("--json", action="store_true", help="print JSON for programs")
@@ -149,15 +152,31 @@ def _looking(verb: Verb) -> None:
 def _making(verb: Verb) -> None:
     plan = verb("plan", "say what build would do, and how long it would take",
                 "plan demo", "build:plan")
-    build = verb("build", "precompute a run and publish it into the store; resumable",
-                 "build demo", "build:build")
+    build = verb("build", "fetch or train a run if needed, precompute it and publish it into the "
+                 "store; resumable",
+                 "build pythia-160m/W_U/cross-snapshot-32/d24576/seed0", "build:build")
     for made in (plan, build):
         made.add_argument("run", metavar="RUN",
-                          help="a run id, a run folder, or `demo` for the whole bundle")
+                          help="a run id, a released path, a run folder, or `demo` for the whole "
+                          "bundle")
         made.add_argument("--from-scratch", action="store_true",
                           help="demo only: train everything from the corpus on")
-        made.add_argument("--store", metavar="DIR", help="store to build into")
+        made.add_argument("--store", metavar="DIR",
+                          help="store to build into (default: data/store)")
+        made.add_argument("--from", dest="source", metavar="DIR|hub",
+                          help="take released files from a folder laid out as <owner>/<repository>/"
+                          "[<revision>/]<path>, with loose snapshots below snapshots/ (default: "
+                          "the hub)")
+        made.add_argument("--offline", action="store_true",
+                          help="ask no one: only what is on this machine")
+        made.add_argument("--model", action=argparse.BooleanOptionalAction,
+                          help="also fetch the whole language model, for prompts (default: if it "
+                          "takes 8 GB or less)")
         _device(made)
+    for name, words in (("--rank", "this process's number among them"),
+                        ("--world-size", "how many processes build this run together")):
+        build.add_argument(name, type=count, metavar="N",
+                           help=f"{words} (default: as torchrun or Slurm say)")
     build.add_argument("--force", action="store_true", help="compute finished stages anew")
     plan.add_argument("--json", action="store_true", help="print JSON for programs")
     train = verb("train", "train a dictionary or language model into a run folder",
@@ -167,6 +186,40 @@ def _making(verb: Verb) -> None:
     train.add_argument("--set", dest="settings", action="append", type=setting, default=[],
                        metavar="KEY=VALUE", help="change a dial of the recipe; repeatable")
     train.add_argument("--store", metavar="DIR", help="store that holds the snapshots")
+
+
+def _sharing(verb: Verb) -> None:
+    export = verb("export", "write a store, runs or tables for others",
+                  "export --store data/store --to shared", "share:export")
+    publish = verb(
+        "publish",
+        "share a store as a data set on the hub (`build` already lists runs in their store; this "
+        "sends them to others)",
+        "publish --store data/store --to hf://datasets/OWNER/NAME --private", "share:publish",
+    )
+    receive = verb("import", "put the runs of a shared store into a store of your own",
+                   "import hf://datasets/OWNER/NAME --store data/store", "share:receive")
+    for made in (export, publish):
+        made.add_argument("--store", metavar="DIR", help=STORE_HELP)
+        made.add_argument("--run", dest="runs", action="append", default=[], metavar="RUN",
+                          help="a run to share; repeatable (default: all of them)")
+        made.add_argument("--weights", action="store_true",
+                          help="also dictionaries, snapshots and models, for live decompositions")
+        made.add_argument("--licence", default="", metavar="ID",
+                          help="licence of the tables, as the hub spells it, e.g. cc-by-4.0")
+    export.add_argument("--to", required=True, metavar="DIR", help="folder to write")
+    export.add_argument("--format", choices=("parquet", "csv", "json"), default="parquet",
+                        help="csv and json write plain tables; Parquet a store to open again")
+    export.add_argument("--table", dest="tables", action="append", default=[], metavar="NAME",
+                        help="only this table, e.g. feature, life, promoted; repeatable")
+    publish.add_argument("--to", required=True, metavar="ADDRESS",
+                         help="hf://datasets/OWNER/NAME; needs a token that may write: set "
+                         "HF_TOKEN or run `hf auth login`")
+    publish.add_argument("--private", action="store_true",
+                         help="make the data set private if it is new")
+    receive.add_argument("source", metavar="SOURCE",
+                         help="hf://datasets/OWNER/NAME[@REVISION], or a folder that export wrote")
+    receive.add_argument("--store", metavar="DIR", help="store to add the runs to")
 
 
 def _device(made: Parser) -> None:

@@ -18,6 +18,7 @@ from atlas.places import APP, ROOT, model_path, run_path
 from atlas.records import RunCard
 from atlas.store import Store
 from atlas.tensor_files import sha256
+from precompute.manifest import is_bare
 
 NEEDED = {
     "torch": (2, 10),
@@ -49,14 +50,15 @@ class Check:
     """Whether the atlas works without it."""
 
 
-def examine(store_dir: Path) -> list[Check]:
-    """All checks, from the ground up; none raises."""
+def examine(store_dir: Path, network: bool = False) -> list[Check]:
+    """All checks, from the ground up; none raises. The hub is asked only if `network` says so."""
     return [
         _python(),
         *(_package(name) for name in NEEDED),
         _device(),
         _pages(),
         _disk(store_dir),
+        *_hub(network),
         *_store(store_dir),
         _browser(),
     ]
@@ -114,6 +116,29 @@ def _disk(store_dir: Path) -> Check:
     return Check("disk", free >= ROOM, detail, None if free >= ROOM else "free at least 1 GB")
 
 
+def _hub(network: bool) -> Iterator[Check]:
+    """The client's cache, whether the network is forbidden, and, asked for, whether it answers."""
+    from precompute.hub import Hub, asked_offline, cache_folder, has_token, is_answering
+
+    cache = cache_folder()
+    held = sum(p.stat().st_size for p in cache.rglob("*") if p.is_file() and not p.is_symlink())
+    offline = asked_offline()
+    flag = "offline by HF_HUB_OFFLINE" if offline else "online when a build needs it"
+    token = "a token is set" if has_token() else "no token, none needed for what was released"
+    yield Check("hub", True, f"{flag}; {held / 1e9:.1f} GB cached in {cache}; {token}",
+                optional=True)
+    if not network:
+        return
+    if offline:
+        yield Check("hub answers", False, "not asked: HF_HUB_OFFLINE is set",
+                    "unset HF_HUB_OFFLINE", optional=True)
+        return
+    hub = Hub()
+    fault = is_answering(hub)
+    yield Check("hub answers", fault is None, fault or hub.endpoint,
+                None if fault is None else "readout-atlas build RUN --from DIR", optional=True)
+
+
 def _store(store_dir: Path) -> Iterator[Check]:
     try:
         store = Store.open(store_dir)
@@ -140,7 +165,12 @@ def _command(fault: str) -> str:
 
 
 def _runs(store_dir: Path, cards: list[RunCard]) -> Iterator[Check]:
-    faults = [fault for card in cards for fault in _run_faults(store_dir, card)]
+    bare = [card for card in cards if is_bare(run_path(store_dir, card.run))]
+    if bare:
+        yield Check("weights", False, f"{len(bare)} runs were shared without weights: everything "
+                    "is shown but prompts", f"readout-atlas build {bare[0].run}", optional=True)
+    faults = [fault for card in cards if card not in bare
+              for fault in _run_faults(store_dir, card)]
     for fault in faults:
         yield Check("run folders", False, fault, "git checkout data/demo, or train it again")
     if not faults:

@@ -1,13 +1,9 @@
-"""What a run was made from and what is finished of it: hashes, stages on disk, the run's file."""
+"""What a run was made from and what is finished of it: hashes of inputs, the run's file."""
 
-import hashlib
 import json
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from atlas.artifacts import RunFolder, read_run, snapshot_path
 from atlas.errors import BrokenArtifact, InvalidValue, NotFound
@@ -15,11 +11,9 @@ from atlas.places import model_path, run_path
 from atlas.schema import MAX_SNAPSHOTS, SCHEMA
 from atlas.store import POINTER
 from atlas.tensor_files import sha256, write_json
-from precompute.derive import Arrays
-from precompute.safety import discard, settle, staged_name
 from precompute.writer import read_meta
 
-CODE = 2
+CODE = 3
 """Version of what the stages compute; a change makes every run be computed again."""
 
 Report = Callable[[str], None]
@@ -76,14 +70,20 @@ def input_files(store: Path, folder: RunFolder) -> list[Path]:
     return files
 
 
-def input_hashes(store: Path, folder: RunFolder) -> dict[str, str]:
+def input_hashes(
+    store: Path, folder: RunFolder, process: str = "", remember: bool = True
+) -> dict[str, str]:
     """sha256 of every file the run is derived from, by path relative to the store.
 
     Hashes of files that did not change in size and time since the last call are remembered in
     the stages folder: the inputs of a released run are ten gigabytes.
+
+    Args:
+        process: sets apart the memory of one process among several.
+        remember: write down what had to be hashed.
     """
-    memory = folder.path / "stages" / "hashes.json"
-    known = _read_json(memory)
+    memory = folder.path / "stages" / f"hashes{process}.json"
+    known = read_manifest(memory)
     hashes, seen = {}, {}
     for file in input_files(store, folder):
         name, stat = file.relative_to(store).as_posix(), file.stat()
@@ -91,12 +91,13 @@ def input_hashes(store: Path, folder: RunFolder) -> dict[str, str]:
         entry = known.get(name)
         digest = entry[1] if entry and entry[0] == stamp else sha256(file)
         hashes[name], seen[name] = digest, [stamp, digest]
-    if seen != known:
+    if remember and seen != known:
         write_json(memory, seen)
     return hashes
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_manifest(path: Path) -> dict[str, Any]:
+    """What a JSON file of ours says; an empty table if it is not there or not whole."""
     try:
         value = json.loads(path.read_text(encoding="utf8"))
     except (OSError, ValueError):
@@ -122,7 +123,7 @@ def point_to(folder: Path, path: Path, digest: str) -> None:
 
 def pointed(folder: Path) -> dict[str, Any] | None:
     """The pointer of a run folder if it is whole, read by this schema and names a file there."""
-    pointer = _read_json(folder / POINTER)
+    pointer = read_manifest(folder / POINTER)
     names = {"file", "digest", "sha256", "bytes", "schema"}
     if not names <= set(pointer) or pointer["schema"] != SCHEMA:
         return None
@@ -143,62 +144,3 @@ def current_file(folder: Path, inputs: dict[str, str]) -> tuple[Path, str] | Non
     meta = read_meta(path)
     same = meta.get("code") == str(CODE) and meta.get("inputs") == canonical(inputs)
     return (path, pointer["digest"]) if same else None
-
-
-# --- a stage on disk ---------------------------------------------------------------------------
-
-
-def staged(
-    folder: Path, name: str, reads: dict[str, str], work: Callable[[], Arrays], report: Report
-) -> tuple[Arrays, bool]:
-    """The arrays of a stage, and whether they had to be computed.
-
-    Args:
-        folder: a run folder.
-        reads: hashes of what the stage reads; another value makes it stale.
-        work: computes the arrays.
-    """
-    key = hashlib.sha256(canonical([name, CODE, reads]).encode()).hexdigest()
-    path = folder / "stages" / name
-    kept = _load(path, key)
-    if kept is not None:
-        report(f"{name}: kept from an earlier call")
-        return kept, False
-    report(f"{name}: started")
-    began = time.monotonic()
-    arrays = work()
-    _save(path, arrays, {"stage": name, "key": key, "inputs": reads, "code": CODE,
-                         "seconds": round(time.monotonic() - began, 2)})
-    report(f"{name}: done in {time.monotonic() - began:.1f} s")
-    return arrays, True
-
-
-def _save(path: Path, arrays: Arrays, manifest: dict[str, Any]) -> None:
-    """Stage one file per array and the manifest, then rename the folder into place."""
-    unfinished = staged_name(path)
-    try:
-        unfinished.mkdir(parents=True)
-        files = {}
-        for name, values in arrays.items():
-            np.save(unfinished / f"{name}.npy", values, allow_pickle=False)
-            files[name] = sha256(unfinished / f"{name}.npy")
-        text = json.dumps(manifest | {"files": files}, indent=1)
-        (unfinished / "manifest.json").write_text(text, encoding="utf8")
-        settle(unfinished, path)
-    finally:
-        discard(unfinished)
-
-
-def _load(path: Path, key: str) -> Arrays | None:
-    """The arrays of a finished stage; None if it is not there, stale or damaged."""
-    manifest = _read_json(path / "manifest.json")
-    if manifest.get("key") != key:
-        return None
-    files = {name: path / f"{name}.npy" for name in manifest["files"]}
-    if not _whole(files.items(), manifest["files"]):
-        return None
-    return {name: np.load(file, allow_pickle=False) for name, file in files.items()}
-
-
-def _whole(files: Iterable[tuple[str, Path]], hashes: dict[str, str]) -> bool:
-    return all(file.is_file() and sha256(file) == hashes[name] for name, file in files)

@@ -1,7 +1,7 @@
 """What `build` would do for a run, told beforehand: fetched, computed, bytes, memory, minutes.
 
-The time model is a count of floating-point operations over an assumed speed; it is stated with
-every plan and is right to a factor of about two.
+The time model is a count of operations over the speeds of one core as they were measured once; it
+is stated with every plan and is right to a factor of about two.
 """
 
 import os
@@ -10,23 +10,35 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
+
 from atlas.artifacts import RunFolder, snapshot_path
 from atlas.errors import NotFound
 from atlas.places import DEMO, model_path
-from atlas.tensor_files import load_tensors, sha256
-from precompute.inventory import HUB, Released
-from precompute.kept import current_file, input_files, run_folder
+from atlas.schema import PROMOTED
+from atlas.screening import screen_type
+from atlas.tensor_files import TensorFile
+from precompute.kept import current_file, input_files, input_hashes, run_folder
 from precompute.locate import Located
+from precompute.parts import done_and_all
+from precompute.passes import KEEP_BYTES, block_rows_of
 from precompute.stages import STAGES
 from trainer.crosscoder import CrosscoderRecipe
 from trainer.language_model import LanguageModelRecipe
 from trainer.recipes import Recipe
 
-CPU_SPEED = 40e9
-"""Operations a second of one CPU core, assumed: float32 products of this size reach 50 to 80."""
+CPU_SPEED = 70e9
+"""Operations a second of one core in a float32 product of this size (measured: 70 to 85)."""
+ROUGH_SPEED = 280e9
+"""The same in bfloat16, on a core that has it (measured: 270 to 330)."""
+ENTRY_SECONDS = 5e-9
+"""Seconds of one core per entry of the code, snapshot and 768 numbers, to be computed exactly and
+to be decoded (measured)."""
+RANK_SECONDS = 2.5e-9
+"""Seconds of one core to rank one cosine among those of a direction, at both ends (measured)."""
 OVERHEAD = 3.0
-"""Seconds of a stage that no product explains: files, sorting, kinds of tokens."""
-UNION = 1.4
+"""Seconds of a stage that grow with nothing: files, start."""
+UNION = 1.6
 """Entries of the code per row, over the mean number that fires at one snapshot, assumed."""
 ENTRY_BYTES = 12
 """Token, feature and p of an entry of the code in memory."""
@@ -40,6 +52,8 @@ class Item:
     bytes: int | None
     """None where it is not known before fetching."""
     here: bool
+    where: str = ""
+    """`store`, `cache` or `mirror` where it is here; told of released runs only."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +63,23 @@ class Stage:
     name: str
     done: bool
     flops: float
+    """Operations of its matrix products."""
+    core_seconds: float = 0.0
+    """What it takes one core beside the products."""
+    rough: bool = False
+    """Whether the products may be rough (`atlas.screening`)."""
+    parts_done: int = 0
+    """Of a stage that is a list of parts, how many are there."""
+    parts: int = 1
 
     @property
     def seconds(self) -> float:
-        """Assumed time on this machine's CPU; 0 when it is done."""
-        return 0.0 if self.done else OVERHEAD + self.flops / (CPU_SPEED * cores())
+        """Assumed time on this machine's CPU for what is not done; 0 when all is."""
+        if self.done:
+            return 0.0
+        speed = ROUGH_SPEED if self.rough and multiplies_roughly() else CPU_SPEED
+        work = (self.flops / speed + self.core_seconds) / cores()
+        return OVERHEAD + work * (1 - min(self.parts_done / max(self.parts, 1), 1))
 
 
 @dataclass(frozen=True)
@@ -101,26 +127,50 @@ class Shape:
         """Operations of one product of all rows with all features at all snapshots."""
         return 2.0 * self.rows * self.snapshots * self.d_model * self.d_sae
 
+    @property
+    def blocks(self) -> int:
+        """Blocks of rows of the encode pass, of a crosscoder."""
+        return -(-self.rows // block_rows_of(self.snapshots, self.d_model, self.d_sae))
+
     def stage_flops(self, name: str) -> float:
-        """Operations of a stage of `precompute.stages`."""
-        if name == "encode":
-            return self.product + 2.0 * self.entries * self.snapshots * self.d_model
+        """Operations of the matrix products of a stage of `precompute.stages`."""
         if name == "summarise":
             return 2.0 * self.d_sae**2 * self.d_model
-        return self.product if name == "tokens" else 0.0
+        return self.product if name in ("encode", "promote") else 0.0
+
+    def core_seconds(self, name: str) -> float:
+        """Seconds of one core of a stage beside its products."""
+        numbers = self.snapshots * self.d_model * 1e-9
+        if name == "measure":
+            return numbers * (8 * self.rows + 12 * self.d_sae)
+        if name == "encode":
+            reads = 6 * numbers * self.d_sae * self.blocks
+            return reads + self.entries * self.snapshots * self.d_model / 768 * ENTRY_SECONDS
+        if name == "promote":
+            return RANK_SECONDS * self.snapshots * self.rows * self.d_sae
+        if name == "summarise":
+            return 2e-7 * self.entries + 1e-3 * self.d_sae
+        return 1e-6 * self.entries + 1e-3 * self.d_sae if name in ("tokens", "write") else 0.0
+
+    def stage(self, name: str, done: bool = False, parts: tuple[int, int] = (0, 1)) -> Stage:
+        """A stage of this shape of which so many parts are there."""
+        return Stage(name, done, self.stage_flops(name), self.core_seconds(name), True, *parts)
 
     @property
     def disk_bytes(self) -> int:
-        """Stage arrays and run file: the code twice over, promoted tokens, lives."""
-        promoted = 16 * 20 * self.snapshots * self.d_sae
-        return int(3 * ENTRY_BYTES * self.entries + 2 * promoted + 32 * self.snapshots * self.d_sae)
+        """Stage arrays and run file: the code three times over, promoted tokens, lives."""
+        promoted = 16 * PROMOTED * self.snapshots * self.d_sae
+        return int(3 * ENTRY_BYTES * self.entries + 2 * promoted + 64 * self.snapshots * self.d_sae)
 
     @property
     def memory_bytes(self) -> int:
-        """Rows raw and standardised, the dictionary, the code and one batch."""
-        rows = 8 * self.snapshots * self.rows * self.d_model
-        weights = 8 * self.snapshots * self.d_model * self.d_sae
-        return int(rows + weights + 3 * ENTRY_BYTES * self.entries + 3 * 4 * 1024 * self.d_sae)
+        """The largest of the passes and of putting them together; inputs are read in slices."""
+        width = self.snapshots * self.d_model
+        block = block_rows_of(self.snapshots, self.d_model, self.d_sae)
+        encoder = min(2 * width * self.d_sae, KEEP_BYTES)
+        encode = encoder + block * (2 * width + 2 * self.d_sae) + 5e9 / 768 * self.d_model / 8
+        together = 7 * ENTRY_BYTES * self.entries + 40 * PROMOTED * self.snapshots * self.d_sae
+        return int(4e8 + max(encode, together))
 
 
 def cores() -> int:
@@ -128,11 +178,18 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def multiplies_roughly() -> bool:
+    """Whether this CPU has bfloat16 products."""
+    return screen_type(torch.device("cpu")) == torch.bfloat16
+
+
 def assumptions() -> str:
     """The time model in one line."""
+    speed = ROUGH_SPEED if multiplies_roughly() else CPU_SPEED
+    kind = "bfloat16" if multiplies_roughly() else "float32"
     return (
-        f"time: operations / ({cores()} cores x {CPU_SPEED / 1e9:.0f} GFLOP/s) "
-        f"+ {OVERHEAD:.0f} s a stage, assumed; right to a factor of about two"
+        f"time: {cores()} cores x {speed / 1e9:.0f} GFLOP/s in {kind} products, and what was "
+        f"measured beside them; right to a factor of about two on a quiet CPU"
     )
 
 
@@ -144,10 +201,7 @@ def plan_run(located: Located) -> Plan:
     folder = run_folder(located.store, located.run)
     shape = _shape_of(located.store, folder)
     up_to_date = _is_current(located.store, folder)
-    stages = tuple(
-        Stage(name, up_to_date or _is_kept(folder.path, name), shape.stage_flops(name))
-        for name in STAGES
-    )
+    stages = tuple(_stage(shape, folder.path, name, up_to_date) for name in STAGES)
     if not up_to_date:
         stages = (*stages[:-1], replace(stages[-1], done=False))
     return Plan(
@@ -173,16 +227,16 @@ def _shape_of(store: Path, folder: RunFolder) -> Shape:
 
 def _n_rows(store: Path, model_name: str, step: int, matrix: str) -> int:
     path = snapshot_path(store, model_name, step, matrix)
-    return next(iter(load_tensors(path, [matrix]).values())).shape[0]
+    return TensorFile(path).shape(matrix)[0]
 
 
 def _is_current(store: Path, folder: RunFolder) -> bool:
-    hashes = {f.relative_to(store).as_posix(): sha256(f) for f in input_files(store, folder)}
-    return current_file(folder.path, hashes) is not None
+    return current_file(folder.path, input_hashes(store, folder, remember=False)) is not None
 
 
-def _is_kept(folder: Path, stage: str) -> bool:
-    return (folder / "stages" / stage / "manifest.json").is_file()
+def _stage(shape: Shape, folder: Path, name: str, up_to_date: bool) -> Stage:
+    done, count = done_and_all(folder, name)
+    return shape.stage(name, up_to_date or done >= count, (done, count))
 
 
 # --- a run that would be trained -----------------------------------------------------------------
@@ -202,7 +256,7 @@ def plan_training(recipe: Recipe, store: Path) -> Plan:
     passes = dials.epochs if crosscoder else dials.steps * dials.batch / model.rows
     work = 6 * shape.product * passes if crosscoder else 3 * shape.product * passes
     stages = (Stage("train", False, work),
-              *(Stage(name, False, shape.stage_flops(name)) for name in STAGES))
+              *(shape.stage(name) for name in STAGES))
     return Plan(recipe.name, store, (), stages, shape.disk_bytes, 3 * shape.memory_bytes,
                 "not here: build trains it first")
 
@@ -222,7 +276,7 @@ def _snapshots_of(store: Path, label: str) -> _Snapshots:
             f"{store} holds no language model {label}; train it with "
             f"`readout-atlas train models/{label} --store {shlex.quote(str(store))}`"
         )
-    rows, d_model = next(iter(load_tensors(paths[0]).values())).shape
+    rows, d_model = TensorFile(paths[0]).shape("W_U")
     return _Snapshots([int(p.name.split("_step")[1].split("_")[0]) for p in paths], rows, d_model)
 
 
@@ -230,35 +284,6 @@ def _pretrain_flops(dials: LanguageModelRecipe) -> float:
     """6 operations per weight and token, of body and head."""
     weights = 12 * dials.layers * dials.hidden_size**2 + dials.vocabulary * dials.hidden_size
     return 6.0 * weights * dials.steps * dials.batch * dials.context
-
-
-# --- a released dictionary -----------------------------------------------------------------------
-
-
-def plan_released(entry: Released, store: Path) -> Plan:
-    """The plan of a released dictionary that is not here; sizes by formula."""
-    n = entry.n_snapshots
-    items = (
-        Item(f"dictionary from {HUB['prism' if entry.kind == 'prism' else 'trajectory']}",
-             entry.dictionary_bytes, False),
-        Item(f"{n} snapshots of {entry.matrix} of {entry.model_name}", entry.snapshot_bytes, False),
-    )
-    rows = entry.rows or 150_000
-    shape = Shape(n, rows, entry.d_model, entry.d_sae, entry.l0 or float(entry.k or 256))
-    stages = tuple(Stage(name, False, shape.stage_flops(name)) for name in STAGES)
-    guess = "" if entry.rows else " The vocabulary is not in the inventory; 150,000 rows assumed."
-    return Plan(
-        entry.run, store, items, stages, shape.disk_bytes, shape.memory_bytes,
-        f"Fetching is not part of this version: {how_to_supply(entry, store)}.{guess}",
-    )
-
-
-def how_to_supply(entry: Released, store: Path) -> str:
-    """What a person can do today for a released dictionary."""
-    return (
-        f"put its run folder at {store / 'runs' / entry.run} and its snapshots and tokenizer into "
-        f"{store}, then `readout-atlas build {entry.run} --store {shlex.quote(str(store))}`"
-    )
 
 
 def total(plans: Iterable[Plan]) -> tuple[int, int, float]:

@@ -20,6 +20,8 @@ LOCK = ".lock"
 """Name of the lock file of a store or a run folder."""
 STAGED = ".stage-"
 """How the name of everything unfinished starts."""
+CREW_SECONDS = 20.0
+"""How long a process waits for the first of its crew to say who they are."""
 LEFTOVER_SECONDS = 3600
 """Age from which something unfinished belongs to nobody."""
 
@@ -29,8 +31,8 @@ _FULL_WORDS = ("No space left", "File too large", "Disk quota", " requested and 
 
 
 @contextmanager
-def writer_lock(folder: Path, what: str, wait: float = 0.0) -> Iterator[None]:
-    """Hold the one right to write into `folder`.
+def writer_lock(folder: Path, what: str, wait: float = 0.0, crew: int = 1) -> Iterator[None]:
+    """Hold the one right to write into `folder`, or a share in it.
 
     The system frees the lock when its holder dies, so a lock file left behind by a dead process
     of this machine is taken over. One left by another machine is honoured.
@@ -38,6 +40,8 @@ def writer_lock(folder: Path, what: str, wait: float = 0.0) -> Iterator[None]:
     Args:
         what: what is being written, for the message.
         wait: seconds to try for.
+        crew: processes that do this work together, on one machine or several: they may hold the
+            right at the same time, nobody else may meanwhile.
 
     Raises:
         StoreBusy: someone else holds it; names the process, its machine and since when.
@@ -49,29 +53,38 @@ def writer_lock(folder: Path, what: str, wait: float = 0.0) -> Iterator[None]:
     try:
         deadline = time.monotonic() + wait
         while not _try_lock(file):
-            if time.monotonic() >= deadline:
-                raise StoreBusy(_busy(what, _holder(file), path))
+            holder = _holder(file)
+            joins = crew > 1 and holder.get("crew", crew) == crew
+            if joins and holder and _try_lock(file, fcntl.LOCK_SH):
+                break
+            # the first of a crew holds the right alone until it has said that it is of a crew
+            if time.monotonic() >= deadline + (CREW_SECONDS if joins else 0):
+                raise StoreBusy(_busy(what, holder, path))
             time.sleep(0.05)
         holder = _holder(file)
-        if holder.get("host", socket.gethostname()) != socket.gethostname():
+        here = holder.get("host", socket.gethostname()) == socket.gethostname()
+        if not here and (crew == 1 or holder.get("crew") != crew):
             raise StoreBusy(
                 f"{_busy(what, holder, path)}; if that machine is gone, remove {path}"
             )
-        mine = {"pid": os.getpid(), "host": socket.gethostname(),
+        mine = {"pid": os.getpid(), "host": socket.gethostname(), "crew": crew,
                 "start": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
         with space_watch(path):
             _write_text(file, json.dumps(mine))
+        while crew > 1 and not _try_lock(file, fcntl.LOCK_SH):
+            time.sleep(0.05)  # a stranger looked in, found the crew and leaves
         try:
             yield
         finally:
-            os.ftruncate(file, 0)
+            if _try_lock(file):  # the last of a crew
+                os.ftruncate(file, 0)
     finally:
         os.close(file)
 
 
-def _try_lock(file: int) -> bool:
+def _try_lock(file: int, how: int = fcntl.LOCK_EX) -> bool:
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, how | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True
@@ -175,16 +188,21 @@ def discard(path: Path) -> None:
         path.with_name(path.name + ".wal").unlink(missing_ok=True)
 
 
-def sweep(folder: Path) -> None:
+def sweep(folder: Path, crew: int = 1) -> None:
     """Remove unfinished things in `folder` that a killed process left behind.
 
     The caller holds the folder's lock, so only names of living other processes are spared, and
-    those only while they are young.
+    those only while they are young. Processes of a crew may live on other machines: all that is
+    young is spared then.
     """
     for path in folder.glob(f"{STAGED}*"):
         pid = path.name.removeprefix(STAGED).split("-")[0]
-        young = time.time() - path.stat().st_mtime < LEFTOVER_SECONDS
-        if not (pid.isdecimal() and int(pid) != os.getpid() and _lives(int(pid)) and young):
+        try:
+            young = time.time() - path.stat().st_mtime < LEFTOVER_SECONDS
+        except FileNotFoundError:
+            continue
+        known = pid.isdecimal() and int(pid) != os.getpid() and _lives(int(pid))
+        if not (young and (crew > 1 or known)):
             discard(path)
 
 

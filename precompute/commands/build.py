@@ -1,5 +1,6 @@
-"""`plan` and `build`: from a run folder, or from the corpus, to what the pages read."""
+"""`plan` and `build`: from a release, a run folder, or the corpus, to what the pages read."""
 
+import os
 import time
 from argparse import Namespace
 from pathlib import Path
@@ -7,8 +8,10 @@ from typing import Any
 
 from atlas.device import choose_device
 from atlas.errors import InvalidValue, NotFound
+from atlas.inventory import find_released
 from atlas.places import DEMO, run_path
 from atlas.tensor_files import read_json
+from precompute.acquire import acquire, is_acquired, is_of_release
 from precompute.bundle import train_into
 from precompute.card import add_time, write_card
 from precompute.commands.output import (
@@ -20,29 +23,29 @@ from precompute.commands.output import (
     store_to_write,
     table,
 )
-from precompute.inventory import Released, find_released
+from precompute.fetching import Source
+from precompute.kept import silent
 from precompute.locate import Located, from_folder, is_run_folder
-from precompute.plan import (
-    Plan,
-    assumptions,
-    cores,
-    how_to_supply,
-    plan_released,
-    plan_run,
-    plan_training,
-    total,
-)
+from precompute.mirror import Mirror
+from precompute.plan import Plan, assumptions, cores, plan_run, plan_training, total
+from precompute.plan_released import plan_released
 from precompute.publish import publish
-from precompute.stages import precompute_run
+from precompute.ranks import Rank, from_environment
+from precompute.stages import Precomputed, precompute_run
 from trainer import demo, recipes
 
 WHOLE = "demo"
 """What the whole shipped bundle is called where a run is expected."""
+HUB = "hub"
+"""What --from says for the hub, its default."""
+PATIENCE = 12 * 3600.0
+"""Seconds that one process of several waits for the one that fetches."""
 
 
 def build(args: Namespace) -> int:
-    """Precompute and publish one run, or all of the bundle."""
-    _refuse_gpu(args.device)
+    """Fetch or train what is missing, precompute and publish one run, or all of the bundle."""
+    device = choose_device(args.device)
+    crew = from_environment(args.rank, args.world_size, os.environ)
     began = time.monotonic()
     if args.run == WHOLE:
         store = _whole_store(args)
@@ -51,9 +54,21 @@ def build(args: Namespace) -> int:
         targets = [Located(run, store) for run in _demo_runs(store)]
     else:
         targets = [_target(args)]
+    if device.name != "cpu":
+        progress(f"{device.name}: {device.reason}")
+    made = []
     for target in targets:
-        _train_if_needed(target)
-        precompute_run(target.store, target.run, force=args.force, report=progress)
+        _supply(target, args, PATIENCE if crew.world_size > 1 else 0.0)
+        made.append(precompute_run(
+            target.store, target.run, force=args.force, report=progress, device=device.name,
+            rank=crew.rank, world_size=crew.world_size,
+        ))
+    took = f"{time.monotonic() - began:.0f} s"
+    if not _publishes(made, crew):
+        progress.close()
+        print(f"process {crew.rank} of {crew.world_size}: its part is done in {took}; the last "
+              "one publishes")
+        return 0
     published = publish(targets[0].store, report=progress)
     progress.close()
     if args.run == WHOLE:
@@ -61,10 +76,21 @@ def build(args: Namespace) -> int:
             add_time(targets[0].store, time.monotonic() - began, cores())
         write_card(targets[0].store)
     print(
-        f"{len(targets)} of {len(published.runs)} runs built in {time.monotonic() - began:.0f} s; "
+        f"{len(targets)} of {len(published.runs)} runs built in {took}; "
         f"look at them with `readout-atlas serve --store {quoted(targets[0].store)}`"
     )
     return 0
+
+
+def _publishes(made: list[Precomputed], crew: Rank) -> bool:
+    """Whether it is this process that lists the runs: it wrote a file, or it is the first of
+    processes that found all of them there.
+    """
+    if crew.world_size == 1:
+        return True
+    wrote = any("write" in one.done for one in made)
+    idle = not any(one.done for one in made)
+    return all(one.file for one in made) and (wrote or (idle and crew.rank == 0))
 
 
 def plan(args: Namespace) -> int:
@@ -86,12 +112,6 @@ def plan(args: Namespace) -> int:
         print(f"\nall: {size(disk)} of disk, {size(memory)} of memory, {minutes:.1f} minutes")
     print(assumptions())
     return 0
-
-
-def _refuse_gpu(device: str | None) -> None:
-    """Named devices are checked; the stages of this version run on the CPU."""
-    if device not in (None, "auto") and choose_device(device).name != "cpu":
-        raise InvalidValue("build computes on the CPU in this version; leave --device out")
 
 
 # --- what is meant -------------------------------------------------------------------------------
@@ -121,11 +141,10 @@ def _target(args: Namespace) -> Located:
         raise InvalidValue("--from-scratch goes with `build demo`; to train one run use `train`")
     if is_run_folder(args.run):
         return from_folder(args.run)
-    run = args.run.strip("/").removesuffix(".safetensors")
+    run = _run_id(args.run)
+    if _is_released(run):
+        return Located(run, store_to_write(args))
     store = store_for_run(args, run)
-    released = find_released(run)
-    if released is not None and not run_path(store, released.run).is_dir():
-        raise InvalidValue(_not_fetched(released, store))
     if run_path(store, run).is_dir():
         return Located(run, store)
     if run not in recipes.names():
@@ -136,17 +155,48 @@ def _target(args: Namespace) -> Located:
     return Located(run, store_to_write(args))
 
 
-def _not_fetched(released: Released, store: Path) -> str:
-    known = released.dictionary_bytes + (released.snapshot_bytes or 0)
-    return (
-        f"{released.run} is a released dictionary ({size(known)} to fetch) and this version does "
-        f"not fetch; {how_to_supply(released, store)}"
-    )
+def _run_id(name: str) -> str:
+    return name.strip("/").removesuffix("/checkpoint.pt").removesuffix(".safetensors")
 
 
-def _train_if_needed(target: Located) -> None:
-    if not target.folder.is_dir():
+def _is_released(run: str) -> bool:
+    """Whether a run is one that a release has or could have, and not one that is trained here."""
+    listed = find_released(run) is not None
+    return listed or (is_of_release(run) and run not in recipes.names())
+
+
+def source_of(args: Namespace) -> Source:
+    """Where released files come from: the mirror of --from, else the hub."""
+    if args.source not in (None, HUB):
+        return Mirror(Path(args.source))
+    from precompute.hub import Hub  # the hub's client takes half a second to import
+
+    report = silent if getattr(args, "json", False) else progress
+    return Hub(report, offline=True if args.offline else None)
+
+
+def _supply(target: Located, args: Namespace, wait: float) -> None:
+    """Fetch or train what a run lacks.
+
+    Args:
+        wait: seconds to wait for another process that does so.
+    """
+    folder = target.folder
+    if _is_trained(folder):
+        return
+    if _is_released(target.run):
+        acquire(target.run, target.store, lambda: source_of(args), progress, args.model, wait)
+    elif not folder.is_dir():
         train_into(recipes.resolve(target.run), target.store, progress)
+
+
+def _is_trained(folder: Path) -> bool:
+    """Whether a run folder was made here: only what was fetched says where it came from."""
+    path = folder / "config.json"
+    if not path.is_file():
+        return False
+    config = read_json(path)
+    return isinstance(config, dict) and "origin" not in config
 
 
 # --- plans ---------------------------------------------------------------------------------------
@@ -158,12 +208,10 @@ def _plans(args: Namespace) -> list[Plan]:
     if args.run == WHOLE:
         store = _whole_store(args)
         return [plan_run(Located(run, store)) for run in _demo_runs(store)]
-    run = args.run.strip("/").removesuffix(".safetensors")
-    store = store_for_run(args, run)
-    released = None if is_run_folder(args.run) else find_released(run)
-    if released is not None and not run_path(store, released.run).is_dir():
-        return [plan_released(released, store)]
     target = _target(args)
+    released = _is_released(target.run) and not _is_trained(target.folder)
+    if released and not is_acquired(target.store, target.run, args.model):
+        return [plan_released(target.run, target.store, source_of(args), args.model)]
     if target.folder.is_dir():
         return [plan_run(target)]
     return [plan_training(recipes.resolve(target.run), target.store)]
@@ -191,7 +239,8 @@ def _as_json(p: Plan) -> dict[str, Any]:
     return {
         "run": p.run,
         "store": str(p.store),
-        "fetch": [{"name": i.name, "bytes": i.bytes, "here": i.here} for i in p.items],
+        "fetch": [{"name": i.name, "bytes": i.bytes, "here": i.here, "where": i.where}
+                  for i in p.items],
         "stages": [
             {"name": s.name, "done": s.done, "flops": s.flops, "seconds": s.seconds}
             for s in p.stages
@@ -208,7 +257,10 @@ def _as_text(p: Plan) -> str:
     lines = [f"{p.run}\nstore    {p.store}"]
     missing = [i for i in p.items if not i.here]
     here = sum(i.bytes or 0 for i in p.items if i.here)
-    if here:
+    if any(i.where for i in p.items):
+        lines += [f"here     {i.name}{f': {size(i.bytes)}' if i.bytes else ''} ({i.where})"
+                  for i in p.items if i.where]
+    elif here:
         lines.append(f"inputs   {sum(i.here for i in p.items)} files here, {size(here)}")
     lines += [
         f"fetch    {i.name}: {'size not known' if i.bytes is None else size(i.bytes)}"

@@ -9,7 +9,7 @@ from precompute.doctor import examine, is_well
 
 def run(args: Namespace) -> int:
     """Print every check; a check that fails and is needed makes the command fail."""
-    checks = examine(store_to_read(args))
+    checks = examine(store_to_read(args), args.network)
     ok = is_well(checks)
     if args.json:
         print_json({

@@ -17,10 +17,12 @@ from typing import Any
 
 from tqdm import tqdm
 
-from atlas.errors import NotFound
+from atlas.errors import InvalidValue, NotFound
 from atlas.places import DATA, DEMO, run_path, store_from_environment
 from atlas.store import POINTER, Store
+from precompute.kept import silent
 from precompute.locate import Located, from_folder, is_run_folder
+from precompute.manifest import is_share
 
 USERS_STORE = DATA / "store"
 """Where `build` and `train` write when nothing else is said."""
@@ -110,10 +112,25 @@ def quoted(path: Path) -> str:
     return shlex.quote(str(path))
 
 
+def named_store(args: Namespace) -> Path:
+    """The store that `--store` names; one that others share is received first, once.
+
+    `hf://datasets/OWNER/NAME[@REVISION]` or a folder that `export` wrote becomes a store in the
+    user's cache folder.
+    """
+    if args.store.startswith("hf://") or is_share(Path(args.store)):
+        from precompute.remote import opened  # loads the hub's client, half a second
+
+        store = opened(args.store, silent if getattr(args, "json", False) else progress)
+        progress.close()
+        return store
+    return Path(args.store).absolute()
+
+
 def store_to_read(args: Namespace) -> Path:
     """The store a verb reads: `--store`, else the environment, else the user's, else the bundle."""
     if args.store is not None:
-        return Path(args.store).absolute()
+        return named_store(args)
     theirs = USERS_STORE if (USERS_STORE / POINTER).is_file() else DEMO
     return store_from_environment(theirs).absolute()
 
@@ -122,13 +139,18 @@ def store_for_run(args: Namespace, run: str) -> Path:
     """The same for a verb about one run: of the user's store and the bundle, whichever has it."""
     having = (s for s in (USERS_STORE, DEMO) if run and run_path(s, run).is_dir())
     if args.store is not None:
-        return Path(args.store).absolute()
+        return named_store(args)
     return store_from_environment(next(having, store_to_read(args))).absolute()
 
 
 def store_to_write(args: Namespace) -> Path:
     """The store a verb writes: `--store`, else the environment, else `data/store`."""
     named = args.store or store_from_environment(USERS_STORE)
+    if str(named).startswith("hf://"):
+        raise InvalidValue(
+            f"{named} can be read, not written; name a folder with --store and send it with "
+            "`readout-atlas publish`"
+        )
     return Path(named).absolute()
 
 

@@ -7,7 +7,7 @@ from atlas.errors import NotFound
 from atlas.records import RunCard
 from atlas.store import Store
 from precompute.commands.output import number, print_json, store_to_read, table
-from precompute.inventory import released, state
+from precompute.inventory import Released, released, state
 
 
 def run(args: Namespace) -> int:
@@ -74,7 +74,7 @@ def _inventory(args: Namespace) -> int:
                 "n_snapshots": entry.n_snapshots, "k": entry.k,
                 "explained_variance": entry.explained_variance, "l0": entry.l0,
                 "dictionary_bytes": entry.dictionary_bytes, "model_name": entry.model_name,
-                "state": here,
+                "state": here, "get": None if here == "published" else how_to_get(entry),
             }
             for entry, here in entries
         ])
@@ -89,5 +89,11 @@ def _inventory(args: Namespace) -> int:
     ]
     print(table(["run", "kind", "D", "K", "EV", "L0", "size", "state"], rows, left=[0, 1, 7]))
     here = sum(state != "not here" for _, state in entries)
-    print(f"\n{len(entries)} released dictionaries, {here} of them in {folder}")
+    print(f"\n{len(entries)} released dictionaries, {here} of them in {folder}; "
+          "`readout-atlas build RUN` fetches one, `readout-atlas plan RUN` says what that takes")
     return 0
+
+
+def how_to_get(entry: Released) -> str:
+    """The command that makes a released dictionary an atlas."""
+    return f"readout-atlas build {entry.run}"

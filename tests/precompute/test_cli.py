@@ -22,8 +22,9 @@ from atlas.places import ROOT, STORE_VARIABLE, model_path, run_path
 from atlas.tensor_files import load_tensors, read_json, save_tensors, sha256, write_json
 from precompute import bundle, cli, serve
 from precompute.commands import build, output
-from precompute.inventory import find_released, released
+from precompute.inventory import find_released, released, state
 from precompute.safety import writer_lock
+from precompute.stages import STAGES
 from tests.tiny import EMBEDDING, LARGE_MODEL, PRISM, RUNS, SEED0, SMALL, STEPS
 from tests.tiny import tiny_store as make
 from trainer import demo, recipes
@@ -101,12 +102,19 @@ class TestLooking:
     def test_inventory(self, call: Call, own_store: Path, tmp_path: Path) -> None:
         entry = find_released("pythia-160m/W_U/final-snapshot-saes/d6144")
         assert entry is not None
-        run_path(own_store, entry.run).mkdir(parents=True)
+        folder = run_path(own_store, entry.run)
+        folder.mkdir(parents=True)
+        (folder / "provenance.json").write_text("{}")
         found = answer(call("runs", "--inventory", "--json", "--store", own_store))
         assert len(found) == 87
-        states = {r["run"]: r["state"] for r in found}
+        by_run = {r["run"]: r for r in found}
+        assert by_run[entry.run]["get"] == f"readout-atlas build {entry.run}"
+        states = {run: r["state"] for run, r in by_run.items()}
         assert states.pop(entry.run) == "fetched"
         assert set(states.values()) == {"not here"}
+        shutil.copytree(run_path(own_store, SEED0), folder, dirs_exist_ok=True)
+        assert state(entry, own_store, set()) == "built"
+        assert state(entry, own_store, {entry.run}) == "published"
         status, out, _ = call("runs", "--inventory", "--store", tmp_path / "no store")
         assert status == 0
         assert "87 released dictionaries, 0 of them" in out
@@ -151,6 +159,23 @@ class TestLooking:
         status, out, _ = call("doctor", "--store", tiny_store)
         assert status == 0
         assert "cpu:" in out or "cuda:" in out
+
+    def test_doctor_on_the_network(
+        self, call: Call, tiny_store: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asked: list[str] = []
+        monkeypatch.setattr("precompute.hub.is_answering", lambda hub: asked.append("it") or "no")
+        found = answer(call("doctor", "--json", "--store", tiny_store))
+        assert asked == [], "nobody is asked without --network"
+        found = answer(call("doctor", "--json", "--network", "--store", tiny_store))
+        by_name = {c["name"]: c for c in found["checks"]}
+        assert "cached in" in by_name["hub"]["detail"]
+        assert (by_name["hub answers"]["ok"], by_name["hub answers"]["detail"]) == (False, "no")
+        monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+        found = answer(call("doctor", "--json", "--network", "--store", tiny_store))
+        by_name = {c["name"]: c for c in found["checks"]}
+        assert "HF_HUB_OFFLINE" in by_name["hub answers"]["detail"]
+        assert asked == ["it"]
 
     def test_doctor_finds_what_is_wrong(
         self, call: Call, own_store: Path, refused: Callable[..., str], tmp_path: Path
@@ -350,7 +375,7 @@ class TestBuild:
         store = make(tmp_path / "unbuilt", runs=[SEED0], built=False)
         kept = sorted(p for p in store.rglob("*"))
         (found,) = answer(call("plan", SEED0, "--json", "--store", store))
-        assert [s["name"] for s in found["stages"]] == ["encode", "summarise", "tokens", "write"]
+        assert [s["name"] for s in found["stages"]] == list(STAGES)
         assert not any(s["done"] for s in found["stages"])
         assert found["minutes"] > 0
         assert found["memory_bytes"] > 0
@@ -363,15 +388,44 @@ class TestBuild:
 
     def test_released(self, call: Call, refused: Callable[..., str], tmp_path: Path) -> None:
         run = "pythia-160m/W_U/cross-snapshot-32/d24576/seed0"
-        (found,) = answer(call("plan", run, "--json", "--store", tmp_path))
+        (found,) = answer(call("plan", run, "--json", "--offline", "--store", tmp_path))
         dictionary, snapshots = found["fetch"]
         assert dictionary["bytes"] == 4 * 1_208_795_136  # crosscoder-method §3.1
         assert snapshots["bytes"] == 4 * 32 * 50304 * 768
         assert (dictionary["here"], snapshots["here"]) == (False, False)
-        status, out, _ = call("plan", "qwen3.5-2b/k256_32x", "--store", tmp_path)
+        assert "by formula" in found["note"]
+        status, out, _ = call("plan", "qwen3.5-2b/k256_32x", "--offline", "--store", tmp_path)
         assert status == 0
         assert "size not known" in out
-        assert "does not fetch" in refused(2, "build", run + ".safetensors", "--store", tmp_path)
+        line = refused(4, "build", run + ".safetensors", "--offline", "--store", tmp_path)
+        assert "parameter-trajectory-crosscoders" in line
+        assert "--from DIR" in line
+        line = refused(2, "build", run, "--from", tmp_path / "no mirror", "--store", tmp_path)
+        assert "no folder" in line
+
+    def test_released_runs_never_go_into_the_bundle(
+        self, call: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        monkeypatch.setattr(output, "USERS_STORE", tmp_path / "mine")
+        run = "pythia-160m/W_U/cross-snapshot-32/d24576/seed0"
+        (found,) = answer(call("plan", run, "--json", "--offline"))
+        assert found["store"] == str(tmp_path / "mine")
+
+    def test_numbers_of_processes(self, refused: Callable[..., str], own_store: Path) -> None:
+        for numbers in (("--rank", 0), ("--rank", 2, "--world-size", 2), ("--rank", "x")):
+            refused(2, "build", SEED0, *numbers, "--store", own_store)
+
+    def test_two_processes(self, call: Call, tmp_path: Path) -> None:
+        store = make(tmp_path / "unbuilt", runs=[SEED0], built=False)
+        said = []
+        for rank in (0, 1):
+            status, out, err = call("build", SEED0, "--rank", rank, "--world-size", 2, "--store",
+                                    store)
+            assert status == 0, err
+            said.append(out)
+        assert "its part is done" in said[0]
+        assert "serve --store" in said[1]
+        assert [r["run"] for r in answer(call("runs", "--json", "--store", store))] == [SEED0]
 
     def test_unknown(self, refused: Callable[..., str], tiny_store: Path) -> None:
         for verb in ("build", "plan"):
