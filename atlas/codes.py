@@ -5,6 +5,7 @@ activation, rate and contribution without the encoder (crosscoder-method §3.2, 
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -50,7 +51,15 @@ class SparseCode:
 
     def by_feature(self) -> CSR:
         """Tokens and p of each feature, by p falling; equal p by token id."""
-        order = np.lexsort((self.token, -self.p, self.feature))
+        return self._by_feature
+
+    @cached_property
+    def _by_feature(self) -> CSR:
+        # one stable sort of one whole number: a sort by three keys takes five times as long
+        bits = np.ascontiguousarray(self.p, dtype=np.float32).view(np.int32).astype(np.int64)
+        rising = np.where(bits < 0, -(2**31) - bits, bits)
+        key = (self.feature.astype(np.int64) << 32) + (2**31 - 1 - rising)
+        order = torch.from_numpy(key).sort(stable=True).indices.numpy()
         offsets = _offsets(self.feature, self.n_features)
         return CSR(offsets, self.token[order], self.p[order])
 
@@ -173,3 +182,25 @@ def contributions(
     it, and the largest puts those first.
     """
     return contributions_by_snapshot(code, norms, threshold).mean(axis=0)
+
+
+def firing(code: SparseCode, norms: Array, threshold: Array) -> tuple[np.ndarray, np.ndarray]:
+    """Rows on which a feature fires at each snapshot, and the sum of p over them, (K, D) each.
+
+    p times a norm is monotone in p, so of a feature's entries in the order of p falling those that
+    fire at a snapshot are the first ones: a binary search per snapshot and feature finds how many.
+    Equal to `rates_of_code` times V, and to the sums of `contributions_by_snapshot`.
+    """
+    norms, threshold = _array(norms), _array(threshold)
+    groups = code.by_feature()
+    low = np.broadcast_to(groups.offsets[:-1], norms.shape).copy()
+    high = np.broadcast_to(groups.offsets[1:], norms.shape).copy()
+    last = max(len(groups.values) - 1, 0)
+    values = groups.values if len(groups.values) else np.zeros(1, np.float32)
+    while (low < high).any():
+        middle = (low + high) // 2
+        on = (values[np.minimum(middle, last)] * norms > threshold) & (low < high)
+        low, high = np.where(on, middle + 1, low), np.where(on, high, np.minimum(middle, high))
+    before = np.concatenate([[0.0], np.cumsum(groups.values, dtype=np.float64)])
+    first = groups.offsets[:-1]
+    return low - first, before[low] - before[first]

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from atlas.codes import SparseCode
+from atlas.screening import Ranking, by_value, unit
 
 
 def norms(W_D: Tensor) -> Tensor:
@@ -82,6 +83,26 @@ def cosine_neighbours_slow(directions: Tensor, n: int) -> tuple[Tensor, Tensor]:
     return ids, cosines
 
 
+def nearest_directions(
+    directions: Tensor, n: int, screen: torch.dtype | None = None, chunk: int = 1024
+) -> tuple[Tensor, Tensor]:
+    """`cosine_neighbours` out of a rough product: equal but for neighbours of equal cosine, which
+    come by id (performance section 3)."""
+    rows, alive = unit(directions)
+    n = min(n, len(rows) - 1)
+    ids = torch.full((len(rows), n), -1, device=rows.device)
+    cosines = torch.full((len(rows), n), math.nan, dtype=rows.dtype, device=rows.device)
+    ranking = Ranking(rows, screen)
+    for own in alive.nonzero()[:, 0].split(chunk):
+        plane = ranking.plane(rows[own])
+        plane[:, ~alive] = -math.inf
+        plane[torch.arange(len(own), device=own.device), own] = -math.inf
+        found, values = ranking.best(rows[own], plane, n)
+        empty = values.isinf()
+        ids[own], cosines[own] = found.masked_fill(empty, -1), values.masked_fill(empty, math.nan)
+    return ids, cosines
+
+
 @dataclass(frozen=True, eq=False)
 class Promoted:
     """The rows a direction raises most and lowers most; every array (D, n)."""
@@ -135,6 +156,53 @@ def promoted_tokens(
             columns[offset + 1].append(cosines.gather(1, best))
             columns[offset + 2].append(dots.gather(1, best))
     return Promoted(*(torch.cat(column) for column in columns))
+
+
+@dataclass(eq=False)
+class Extremes:
+    """The rows of largest and of smallest cosine with each direction, found piece by piece.
+
+    The columns of `promoted_tokens`, from as many pieces of the rows as one likes.
+    """
+
+    directions: Tensor
+    """(D, d) of length 1 or zero."""
+    n: int
+    """Rows to keep at either end."""
+    screen: torch.dtype | None = None
+    """Number type of the rough product; the fast one of the device when None."""
+    chunk: int = 1024
+    """Directions at a time."""
+
+    def __post_init__(self) -> None:
+        self.found: list[list[tuple[Tensor, Tensor]]] = []
+
+    def add(self, rows: Tensor, ids: Tensor) -> None:
+        """Look through unit rows (B, d) whose numbers are ids (B,), all larger than before."""
+        ranking = Ranking(rows, self.screen)
+        for place, queries in enumerate(self.directions.split(self.chunk)):
+            plane = ranking.plane(queries)
+            if place == len(self.found):
+                self.found.append([])
+            ends = self.found[place]
+            for end, sign in enumerate((1, -1)):
+                best, values = ranking.best(queries, plane, self.n, sign)
+                best = ids[best]
+                if len(ends) == 2:
+                    best = torch.cat([ends[end][0], best], dim=1)
+                    values = torch.cat([ends[end][1], values], dim=1)
+                    ends[end] = by_value(best, values, self.n, sign)
+                else:
+                    ends.append((best, values))
+
+    def columns(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Promoted tokens and cosines, suppressed tokens and cosines, (D, n) each."""
+        ends = [(torch.cat([part[end][0] for part in self.found]),
+                 torch.cat([part[end][1] for part in self.found])) for end in (0, 1)]
+        dead = self.directions.abs().amax(dim=1) == 0
+        for _, values in ends:
+            values[dead] = math.nan
+        return *ends[0], *ends[1]
 
 
 def noise_floor(code: SparseCode, d_model: int) -> np.ndarray:

@@ -90,6 +90,11 @@ def step_name(step: int | None) -> str:
     return NOT_AVAILABLE if step is None else f"{step:,}"
 
 
+def moment(step: int, revision: str | None = None) -> str:
+    """A snapshot in words: its step, or the revision of a finished model that has none."""
+    return f"step {step:,}" if revision is None else f"revision {revision}"
+
+
 def probability(value: float | None) -> str:
     """A p-value short enough for a sentence."""
     if value is None or not math.isfinite(value):

@@ -30,3 +30,9 @@ def run_path(store: Path, run: str) -> Path:
 def model_path(store: Path, label: str) -> Path:
     """Folder of a language model's configuration, tokenizer and kept weights."""
     return store / "models" / label
+
+
+def received_stores() -> Path:
+    """Where stores that were fetched from others are kept: `$XDG_CACHE_HOME/readout-atlas`."""
+    named = os.environ.get("XDG_CACHE_HOME")
+    return Path(named if named else Path.home() / ".cache") / "readout-atlas"

@@ -70,10 +70,11 @@ def _run_control(cards: list[RunCard], view: Here) -> None:
 def _step_control(view: Here) -> None:
     steps = list(view.card.steps)
     if len(steps) < 2:
+        name, _, value = view.when.partition(" ")
         st.html(
             markup.wrap(
-                '<div class="atl-here"><div><small>step</small><span class="num">'
-                f"{steps[0]:,}, its only snapshot</span></div></div>"
+                f'<div class="atl-here"><div><small>{markup.escape(name)}</small><span '
+                f'class="num">{markup.escape(value)}, its only snapshot</span></div></div>'
             ),
             width="content",
         )

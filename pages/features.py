@@ -210,6 +210,18 @@ def chosen_columns(card: FeatureCard, k: int, most: int = COLUMNS) -> list[int]:
     return sorted(must)
 
 
+def reached_at_random(view: shared.Here) -> str:
+    """What random directions reach in these very rows at the chosen step; '' if not computed."""
+    null = view.store.null_of(view.run)
+    if null is None or not null.quantiles.shape[1]:
+        return ""
+    low, middle, high = null.quantiles[view.k, 0]
+    return (
+        f"In the rows as they are it reaches {middle:.2f} at {view.when} (5 to 95 %: {low:.2f} to "
+        f"{high:.2f})."
+    )
+
+
 def draw_promoted(view: shared.Here, card: FeatureCard) -> None:
     """Promoted tokens by snapshot, inked above what chance would give."""
     texts = view.store.token_texts(view.card.model)
@@ -217,7 +229,8 @@ def draw_promoted(view: shared.Here, card: FeatureCard) -> None:
     shared.caption(
         "Top tokens through training.",
         "Columns are steps, rows are ranks by cosine with the direction; ink begins at "
-        f"{chance:.2f}, the best token of a random direction.",
+        f"{chance:.2f}, the best token of a random direction if rows pointed anywhere. "
+        f"{reached_at_random(view)}",
         "Vermilion stays until the last snapshot.",
         "In italics: the feature fires on nothing there, so its direction is noise.",
     )
@@ -280,7 +293,8 @@ def draw_promoted_once(view: shared.Here, card: FeatureCard) -> None:
     chance = chance_cosine(len(view.store.token_texts(view.card.model)), view.card.d_model)
     shared.caption(
         "Promoted tokens",
-        f"by cosine with the direction. The best of a random direction is {chance:.2f}.",
+        f"by cosine with the direction. The best of a random direction would be {chance:.2f} if "
+        f"rows pointed anywhere. {reached_at_random(view)}",
     )
     _draw_tokens(view, found)
 
@@ -292,7 +306,7 @@ def draw_suppressed(view: shared.Here, card: FeatureCard) -> None:
     chance = chance_cosine(len(texts), view.card.d_model)
     shared.caption(
         "Suppressed tokens",
-        f"at step {view.step:,}: rows that point against the direction. Chance reaches "
+        f"at {view.when}: rows that point against the direction. Chance reaches "
         f"−{chance:.2f}.",
     )
     if not len(found.tokens):

@@ -9,7 +9,12 @@ import streamlit as st
 from atlas import markup, sketches
 from atlas.places import store_from_environment
 from atlas.records import RunCard
-from pages import shared
+from pages import released, shared
+
+CHARTS = 12
+"""Small charts that are drawn at most."""
+CARDS = ("CARD.md", "README.md")
+"""Files of a store that say what it is: the bundle's, or that of a store others shared."""
 
 
 def table(cards: list[RunCard]) -> pd.DataFrame:
@@ -83,18 +88,24 @@ def draw_table(view: shared.Here, cards: list[RunCard]) -> None:
     )
 
 
-def draw_quality(view: shared.Here, cards: list[RunCard]) -> None:
-    """Explained variance by snapshot, one small chart per run."""
+def draw_quality(view: shared.Here, cards: list[RunCard], fidelity: pd.DataFrame) -> None:
+    """Explained variance by snapshot, one small chart per run that has pretraining steps."""
+    found = [c for c in cards if not c.problem and c.revision is None]
+    found.sort(key=lambda c: (c.run != view.run, len(c.steps) == 1, c.run))
+    if not found:
+        return
+    more = "" if len(found) <= CHARTS else (
+        f" {CHARTS} of {len(found)} are drawn; filter by model or kind for others."
+    )
     shared.caption(
         "Explained variance by step,",
-        "each run's own snapshots on one log step axis. A run of one snapshot is a dot.",
+        f"each run's own snapshots on one log step axis. A run of one snapshot is a dot.{more}",
     )
+    by_run = {str(run): rows for run, rows in fidelity.groupby("run")}
     curves = []
-    for card in cards:
-        if card.problem:
-            continue
-        found = shared.births(view.store.digest, card.run)
-        values = [None if pd.isna(v) else float(v) for v in found["explained_variance"]]
+    for card in sorted(found[:CHARTS], key=lambda c: c.run):
+        values = [None if pd.isna(v) else float(v)
+                  for v in by_run[card.run]["explained_variance"]]
         if len(card.steps) == 1:
             values = [card.explained_variance]
         curves.append(
@@ -165,9 +176,10 @@ def draw_made(view: shared.Here) -> None:
 
 
 def draw_card(view: shared.Here) -> None:
-    """The bundle's card, as plain text: it is a file of the store, not of ours."""
-    path = store_from_environment() / "CARD.md"
-    if not path.is_file():
+    """The store's card, as plain text: it is a file of the store, not of ours."""
+    found = (store_from_environment() / name for name in CARDS)
+    path = next((p for p in found if p.is_file()), None)
+    if path is None:
         return
     with st.expander("Card of this store"):
         st.code(path.read_text(encoding="utf8", errors="replace"), language=None, wrap_lines=True)
@@ -194,13 +206,21 @@ def main() -> None:
     view = shared.here()
     cards = view.store.runs()
     shared.settle(view, "runs")
+    wish = released.draw_wish(cards)
+    listed = [c for c in cards if wish.keeps(c.model, c.kind)]
+    fidelity = view.store.fidelity()
     shared.caption(
         "The dictionaries of this store.",
         "EV is read beside L0, the legible share beside its null: the same test with shuffled "
         "tokens. Click a row to look at that run.",
     )
-    draw_table(view, cards)
-    draw_quality(view, cards)
+    if listed:
+        draw_table(view, listed)
+        draw_quality(view, listed, fidelity)
+    else:
+        shared.say("No run of this store is of this model and kind.")
+    st.space("small")
+    released.draw(view, wish, fidelity)
     st.space("small")
     draw_made(view)
     draw_card(view)

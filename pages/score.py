@@ -63,7 +63,7 @@ def draw_score(view: shared.Here, found: "Explanation", row: "Row", drawn: dict)
             "token",
             score_name(found, drawn),
             "",
-            f"{kind} at step {row.step:,}{own}",
+            f"{kind} at {markup.moment(row.step, view.card.revision)}{own}",
             [
                 Fact("exact", markup.signed(ledger.exact), "h · row of the true matrix."),
                 Fact("base", markup.signed(ledger.base), "What every row shares."),

@@ -40,7 +40,7 @@ OWN = {
     "feature": ("feature",),
     "token": ("token",),
     "decompose": ("prompt", "position", "target", "versus", "hidden"),
-    "runs": (),
+    "runs": ("model", "kind", "released"),
     "method": (),
 }
 """Parameters that each page reads besides run and step."""
@@ -93,6 +93,11 @@ class Here:
         """Number of the chosen snapshot."""
         return self.card.steps.index(self.step)
 
+    @property
+    def when(self) -> str:
+        """The chosen snapshot in words."""
+        return markup.moment(self.step, self.card.revision)
+
 
 def here() -> Here:
     """Read run and step from the address; what is not there is replaced and said."""
@@ -144,7 +149,8 @@ def _step(card: RunCard) -> tuple[int, str]:
         return number, ""
     return card.steps[-1], (
         f"There is no snapshot at step “{clip(asked)}”. This run has "
-        f"{', '.join(markup.step_name(s) for s in card.steps)}; the last one is shown."
+        f"{card.revision or ', '.join(markup.step_name(s) for s in card.steps)}; the last one is "
+        "shown."
     )
 
 
@@ -369,7 +375,9 @@ def explained_shares(digest: str, run: str, token: int) -> np.ndarray:
 
     opened = store()
     features, p = opened.code_of_tokens(run, [token])[token]
-    return read(store_from_environment(), opened.run(run), token, features, p)
+    return read(
+        store_from_environment(), opened.run(run), token, features, p, opened.standardization(run)
+    )
 
 
 @st.cache_data(

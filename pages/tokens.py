@@ -116,12 +116,12 @@ def draw_header(view: shared.Here, card: TokenCard, at: np.ndarray) -> None:
             f"{script}; row {card.token:,} of {view.card.matrix}, {view.card.model}",
             [
                 Fact("in training", share, "Occurrences in the text the model was trained on."),
-                Fact("features firing", f"{firing:,}", f"At step {view.step:,}."),
+                Fact("features firing", f"{firing:,}", f"At {view.when}."),
                 Fact("ever firing", f"{len(card.features):,}", "At one snapshot or more."),
                 Fact(
                     "length added",
                     markup.number(float(at.sum()), 2) if len(at) else "0.00",
-                    f"Sum of activation times norm at step {view.step:,}, standardised rows.",
+                    f"Sum of activation times norm at {view.when}, standardised rows.",
                 ),
             ],
         )
@@ -203,7 +203,7 @@ def draw_features(view: shared.Here, card: TokenCard, built: np.ndarray) -> None
     """All features that fire on the token at the chosen step, strongest first."""
     at = built[:, view.k] if len(built) else np.zeros(0)
     shared.caption(
-        f"Features on this row at step {view.step:,}.",
+        f"Features on this row at {view.when}.",
         f"{int((at > 0).sum())} fire now, {len(at)} at some snapshot. Click one to open it.",
     )
     if not len(at):

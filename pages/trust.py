@@ -1,9 +1,12 @@
 """How far the page of a feature may be believed."""
 
+import math
+
 import streamlit as st
 
 from atlas import markup
-from atlas.records import FeatureCard
+from atlas.records import FeatureCard, FeatureInfo
+from atlas.schema import DUPLICATE
 from pages import shared
 
 
@@ -35,6 +38,7 @@ def sentences(view: shared.Here, card: FeatureCard) -> list[tuple[str, str]]:
         f"with shuffled tokens {markup.share(view.card.legible_null)} of this run's features "
         f"pass; with the true ones {markup.share(view.card.legible_share)}",
     ))
+    found += [*_labels(info), *_duplicates(info)]
     if len(card.steps) > 1:
         corrected = (
             "its norm never rises above what noise alone would give"
@@ -49,3 +53,41 @@ def sentences(view: shared.Here, card: FeatureCard) -> list[tuple[str, str]]:
         ))
     found.append(("its index", "means nothing in another run; seeds number their features anew"))
     return found
+
+
+def _labels(info: FeatureInfo) -> list[tuple[str, str]]:
+    """Script and supersense of the strongest firing tokens, with how sure they are."""
+    if info.alive and math.isnan(info.script_coverage) and math.isnan(info.supersense_coverage):
+        return [("script", "not available: too few firing tokens")]
+    found = []
+    for scheme in ("script", "supersense"):
+        name = getattr(info, scheme)
+        share, times, p, covered = (
+            getattr(info, f"{scheme}_{part}") for part in ("share", "enrichment", "p", "coverage")
+        )
+        if name:
+            said = (
+                f"“{name}” holds {markup.share(share, 0)} of its strongest firing tokens, "
+                f"{times:.1f}× its share of the vocabulary, {markup.probability(p)} after "
+                f"correction for the number of {scheme}s"
+            )
+            if scheme == "supersense":
+                said += f"; {markup.share(covered, 0)} of them have any (WordNet)"
+            found.append((scheme, said))
+        elif not math.isnan(covered):
+            found.append((scheme, "none: no strong firing token is a word that WordNet files "
+                                  "under one supersense"))
+    return found
+
+
+def _duplicates(info: FeatureInfo) -> list[tuple[str, str]]:
+    """Features that point the same way at the end."""
+    if info.n_duplicates is None or not info.alive:
+        return []
+    if not info.n_duplicates:
+        nearest = markup.number(info.nearest, 2)
+        return [("duplicates", f"none: its nearest feature has cosine {nearest}, below "
+                               f"{DUPLICATE}")]
+    many = f"{info.n_duplicates} live features" if info.n_duplicates > 1 else "one live feature"
+    return [("duplicates", f"{many} at cosine {DUPLICATE} or more with its last direction, "
+                           f"{info.duplicate_of:,} the nearest")]

@@ -1,26 +1,29 @@
-"""From a run folder to the run's file in the store, in four stages that survive being killed.
+"""From a run folder to the run's file in the store, in stages that survive being killed.
 
-encode (one pass over the rows: the sparse code, rates at every snapshot, fidelity), summarise
-(lives, profiles, neighbours, population), tokens (promoted tokens, index, kinds), write (the
-DuckDB file). A stage stages its output, renames it into place and records the hashes of what it
-read; one that is there and whole is not done again.
+measure (moments of the rows, lengths and turns of directions), encode (one pass over the rows: the
+sparse code, fidelity), promote (tokens along each direction), summarise (rates, lives, neighbours,
+population), tokens (index, kinds and labels), write (the DuckDB file). The first three are lists
+of parts (`precompute.parts`) that several processes may share; whoever finds all of them there
+does the rest. A call that finds everything there does nothing.
 """
 
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from atlas.artifacts import RunFolder, load_snapshot, read_crosscoder, read_prism, snapshot_path
-from atlas.errors import BrokenArtifact
+from atlas.artifacts import RunFolder
+from atlas.errors import BrokenArtifact, InvalidValue, StoreBusy
 from atlas.places import run_path
 from atlas.schema import RUN_TABLES, SCHEMA
-from precompute import derive, tables
+from precompute import passes, summaries, tables
+from precompute.derive import Arrays, code_of
 from precompute.kept import (
     CODE,
     Report,
@@ -30,13 +33,17 @@ from precompute.kept import (
     point_to,
     run_folder,
     silent,
-    staged,
 )
+from precompute.parts import Parts, every, process_name, share_of
 from precompute.safety import space_watch, sweep, writer_lock
+from precompute.sources import Dictionary, Snapshots, Source, open_dictionary
+from precompute.statistics import feature_labels
 from precompute.words import Words, allowed_tensor, kinds_of_features, read_words
 from precompute.writer import duckdb_version, write_file
 
-STAGES = ("encode", "summarise", "tokens", "write")
+SHARED = ("measure", "encode", "promote")
+"""Stages whose parts several processes share, in order."""
+STAGES = (*SHARED, "summarise", "tokens", "write")
 """Names of the stages in order."""
 FILE_STEM = "atlas"
 """How the name of a run's file starts."""
@@ -47,17 +54,18 @@ class Precomputed:
     """What a call of `precompute_run` left behind."""
 
     run: str
-    file: Path
-    """The run's file in the store."""
-    digest: str
-    """Digest of everything derived from the run."""
+    file: Path | None
+    """The run's file in the store; None if other processes have parts of it still to do."""
+    digest: str | None
+    """Digest of everything derived from the run; None without a file."""
     done: tuple[str, ...]
     """Stages that had to be done; empty when the run was up to date."""
     seconds: float
 
 
 def precompute_run(
-    store: Path, run: str, force: bool = False, report: Report | None = None
+    store: Path, run: str, force: bool = False, report: Report | None = None,
+    device: str = "cpu", rank: int = 0, world_size: int = 1,
 ) -> Precomputed:
     """Derive everything the pages show of a run and write its file beside the run folder.
 
@@ -68,56 +76,53 @@ def precompute_run(
         store: the store directory, with `snapshots/` and `models/` in it.
         run: run id; the folder is `runs/<run>`.
         report: called with a line per step.
+        device: what torch calls the device of the products: `cpu`, `cuda`, `cuda:N`.
+        rank, world_size: which of how many processes this is; they share the store folder, on
+            one machine or several. Each does every world_size-th part, and the one that finds all
+            parts there writes the file, equal to what one process would write.
 
     Raises:
         NotFound, BrokenArtifact, InvalidValue: an input is missing, damaged or impossible.
-        StoreBusy: another process writes this run. NoSpace: the disk is full.
+        StoreBusy: another process writes this run. NoSpace: the disk is full. OutOfMemory: the
+        device is too small, also for the smallest block.
     """
     report = report or silent
     began = time.monotonic()
+    _check_crew(force, rank, world_size)
     folder = run_folder(store, run)
-    with writer_lock(folder.path, f"run {run}"), space_watch(folder.path):
-        sweep(folder.path)
-        sweep(folder.path / "stages")
+    with (
+        writer_lock(folder.path, f"run {run}", crew=world_size),
+        space_watch(folder.path),
+    ):
+        _sweep(folder.path, world_size)
         if force:
             clean_stages(store, run)
-        inputs = input_hashes(store, folder)
+        inputs = input_hashes(store, folder, process_name(rank))
         ready = None if force else current_file(folder.path, inputs)
         if ready is not None:
             report(f"{run}: up to date, nothing to do")
             return Precomputed(run, *ready, (), time.monotonic() - began)
-        return _build(store, folder, inputs, report, began)
+        build = _Build(store, folder, inputs, torch.device(device), report)
+        build.share(rank, world_size)
+        path, digest = build.finish(world_size) or (None, None)
+        done = tuple(name for name in STAGES if name in build.done)
+        return Precomputed(run, path, digest, done, time.monotonic() - began)
 
 
-def _build(
-    store: Path, folder: RunFolder, inputs: dict[str, str], report: Report, began: float
-) -> Precomputed:
-    done: list[str] = []
-    words = read_words(store, folder.config["model"])
+def _check_crew(force: bool, rank: int, world_size: int) -> None:
+    if not 0 <= rank < world_size:
+        raise InvalidValue(f"rank {rank} of {world_size} processes: ranks go from 0")
+    if force and world_size > 1:
+        raise InvalidValue(
+            "--force throws away parts that other processes may be doing; leave it out, or leave "
+            "--rank and --world-size out"
+        )
 
-    def stage(
-        name: str, reads: dict[str, str], work: Callable[[], derive.Arrays]
-    ) -> derive.Arrays:
-        arrays, fresh = staged(folder.path, name, reads, work, report)
-        done.extend([name] if fresh else [])
-        return arrays
 
-    weights = {name: value for name, value in inputs.items()
-               if name.startswith("snapshots/")
-               or name.endswith(("/config.json", "/dictionary.safetensors"))}
-    encoded = stage("encode", weights, lambda: _encode(store, folder, words, report))
-    lives = stage("summarise", weights, lambda: _summarise(folder, encoded))
-    told = {name: value for name, value in inputs.items()
-            if not name.endswith(("/metrics.json", "/provenance.json"))}
-    tokens = stage("tokens", told, lambda: _tokens(store, folder, words, encoded, report))
-    meta = _meta(folder, inputs, encoded, lives, tokens)
-    rows = tables.run_rows(meta, folder.steps, encoded, lives, tokens)
-    volatile = {"created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-                "seconds": f"{time.monotonic() - began:.1f}"}
-    path, digest = write_file(folder.path, FILE_STEM, RUN_TABLES, rows, volatile)
-    point_to(folder.path, path, digest)
-    report(f"write: {path.name}, {path.stat().st_size / 1e6:.2f} MB")
-    return Precomputed(folder.run, path, digest, (*done, "write"), time.monotonic() - began)
+def _sweep(folder: Path, crew: int) -> None:
+    sweep(folder, crew)
+    for stage in STAGES[:-1]:
+        sweep(folder / "stages" / stage / "parts", crew)
 
 
 def clean_stages(store: Path, run: str) -> None:
@@ -127,122 +132,179 @@ def clean_stages(store: Path, run: str) -> None:
         shutil.rmtree(folder)
 
 
-# --- the work of the stages --------------------------------------------------------------------
+class _Build:
+    """One call: the inputs, the stages' parts, and what this process did of them."""
 
-
-def _encode(store: Path, folder: RunFolder, words: Words, report: Report) -> derive.Arrays:
-    name, matrix = folder.config["model_name"], folder.config["matrix"]
-    if folder.kind == "prism":
-        prism = read_prism(folder)
-        rows = load_snapshot(store, name, folder.steps[0], matrix)
-        if len(prism.row_norms) != len(rows):
+    def __init__(
+        self, store: Path, folder: RunFolder, inputs: dict[str, str], device: torch.device,
+        report: Report,
+    ) -> None:
+        self.folder, self.inputs, self.device, self.report = folder, inputs, device, report
+        self.done: set[str] = set()
+        self.words: Words = read_words(store, folder.config["model"])
+        self.snapshots = Snapshots(store, folder)
+        self.source: Source = open_dictionary(folder, self.snapshots)
+        if self.words.size > self.snapshots.n_rows:
             raise BrokenArtifact(
-                f"{folder.weights} was fitted to {len(prism.row_norms)} rows, the snapshot has "
-                f"{len(rows)}"
+                f"the tokenizer of {folder.config['model_name']} has {self.words.size} tokens, its "
+                f"{folder.config['matrix']} {self.snapshots.n_rows} rows"
             )
-        _check_width(folder, prism.d_model, rows)
-        arrays = derive.prism_arrays(prism, rows)
-    else:
-        crosscoder = read_crosscoder(folder)
-        rows = _snapshots(store, folder)
-        _check_width(folder, crosscoder.d_model, rows)
-        arrays = derive.crosscoder_arrays(crosscoder, rows)
-    if words.size > rows.shape[-2]:
-        raise BrokenArtifact(
-            f"the tokenizer of {name} has {words.size} tokens, its {matrix} {rows.shape[-2]} rows"
+        self.min_count = int(folder.config["training"].get("min_count") or 0)
+        self.parts = self._parts()
+
+    def _parts(self) -> dict[str, Parts]:
+        """The parts of every stage but the last, and what they are made from."""
+        # what another kind of device gives differs in the last bits
+        weights = {"device": self.device.type} | {
+            name: value for name, value in self.inputs.items()
+            if name.startswith("snapshots/")
+            or name.endswith(("/config.json", "/dictionary.safetensors"))
+        }
+        told = {"device": self.device.type} | {
+            name: value for name, value in self.inputs.items()
+            if not name.endswith(("/metrics.json", "/provenance.json"))
+        }
+        count, path = len(self.folder.steps), self.folder.path
+        blocks = -(-self.snapshots.n_rows // self._block_rows)
+        return {
+            "measure": Parts(path, "measure", count, weights, "snapshot"),
+            "encode": Parts(path, "encode", blocks, weights, "block"),
+            "promote": Parts(path, "promote", count, told, "snapshot"),
+            "summarise": Parts(path, "summarise", 1, weights),
+            "tokens": Parts(path, "tokens", 1, told),
+        }
+
+    @cached_property
+    def _block_rows(self) -> int:
+        return passes.block_rows(self.source, self.snapshots)
+
+    # the parts that processes share
+
+    def share(self, rank: int, world_size: int) -> None:
+        """Do this process's share of the parts."""
+        mine = every if world_size == 1 else share_of(rank, world_size)
+        self._do("measure", self._measure, mine)
+        if world_size > 1:  # all moments are needed now, and done sooner than waited for
+            self._do("measure", self._measure, every)
+        self._do("encode", self._encode, mine)
+        self._do("promote", self._promote, mine)
+
+    def _do(
+        self, stage: str, work: Callable[[int], Arrays], mine: Callable[[int], bool]
+    ) -> None:
+        if self.parts[stage].do(work, self.report, mine):
+            self.done.add(stage)
+
+    @cached_property
+    def _measured(self) -> list[Arrays]:
+        return self.parts["measure"].read_all()
+
+    @cached_property
+    def _encoding(self) -> passes.Encoding:
+        names = [n for n in ("mean", "scale", "norms") if n in self._measured[0]]
+        moments = {name: np.stack([part[name] for part in self._measured]) for name in names}
+        return passes.Encoding(self.source, self.snapshots, moments, self.device)
+
+    def _measure(self, part: int) -> Arrays:
+        return passes.measure(self.source, self.snapshots, part)
+
+    def _encode(self, part: int) -> Arrays:
+        start = part * self._block_rows
+        stop = min(start + self._block_rows, self.snapshots.n_rows)
+        arrays = self._encoding.block(start, stop)
+        for name in ("p", "residual"):
+            if not np.isfinite(arrays[name]).all():
+                raise BrokenArtifact(
+                    f"{self.folder.weights} gives values of {name} that are not finite"
+                )
+        return arrays
+
+    def _promote(self, part: int) -> Arrays:
+        allowed = allowed_tensor(self.words, self.snapshots.n_rows, self.min_count)
+        return passes.promote(
+            self.source, self.snapshots, part, self._measured[part]["mean"], allowed, self.device
         )
-    n, k = len(arrays["token"]), len(folder.steps)
-    report(f"encode: {n:,} entries over {rows.shape[-2]:,} rows and {k} snapshots")
-    return _finite(folder, arrays)
 
+    # what one process does, once all parts are there
 
-def _snapshots(store: Path, folder: RunFolder) -> Tensor:
-    name, matrix = folder.config["model_name"], folder.config["matrix"]
-    rows: list[Tensor] = []
-    for step in folder.steps:
-        rows.append(load_snapshot(store, name, step, matrix))
-        if rows[-1].shape != rows[0].shape:
-            raise BrokenArtifact(
-                f"{snapshot_path(store, name, step, matrix)} is {tuple(rows[-1].shape)}, that of "
-                f"step {folder.steps[0]} is {tuple(rows[0].shape)}"
+    def finish(self, world_size: int) -> tuple[Path, str] | None:
+        """Put the parts together and write the file; None if it is for another process to do."""
+        self.__dict__.pop("_encoding", None)
+        if world_size == 1:
+            return self._write()
+        missing = {name: len(self.parts[name].missing()) for name in SHARED}
+        if any(missing.values()):
+            self.report(
+                f"{self.folder.run}: left to other processes: "
+                + ", ".join(f"{n} parts of {name}" for name, n in missing.items() if n)
             )
-    return torch.stack(rows)
+            return None
+        try:
+            with writer_lock(self.folder.path / "stages", f"the file of {self.folder.run}"):
+                ready = current_file(self.folder.path, self.inputs)
+                return ready or self._write()
+        except StoreBusy as error:
+            self.report(str(error))
+            return None
 
+    def _write(self) -> tuple[Path, str]:
+        began = time.monotonic()
+        encoded = self._encoded()
+        self._do("summarise", lambda _: self._summarise(encoded), every)
+        lives = self.parts["summarise"].read(0)
+        encoded["rates"] = lives.pop("rates")
+        self._do("tokens", lambda _: self._tokens(encoded), every)
+        tokens = self.parts["tokens"].read(0)
+        meta = self._meta(encoded, lives, tokens)
+        rows = tables.run_rows(meta, self.folder.steps, encoded, lives, tokens)
+        volatile = {"created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+                    "seconds": f"{time.monotonic() - began:.1f}"}
+        path, digest = write_file(self.folder.path, FILE_STEM, RUN_TABLES, rows, volatile)
+        point_to(self.folder.path, path, digest)
+        self.done.add("write")
+        self.report(f"write: {path.name}, {path.stat().st_size / 1e6:.2f} MB")
+        return path, digest
 
-def _check_width(folder: RunFolder, width: int, rows: Tensor) -> None:
-    if rows.shape[-1] != width:
-        raise BrokenArtifact(
-            f"{folder.weights} reads rows of width {width}, the snapshots of "
-            f"{folder.config['model_name']} have {rows.shape[-1]}"
+    def _encoded(self) -> Arrays:
+        gate = self.source.threshold.numpy() if isinstance(self.source, Dictionary) else None
+        return summaries.encoded_arrays(
+            self._measured, self.parts["encode"].read_all(), gate, self.source.n_features
         )
 
+    def _summarise(self, encoded: Arrays) -> Arrays:
+        last = self.source.directions(len(self.folder.steps) - 1).to(self.device)
+        return summaries.life_arrays(encoded, last, self.folder.steps)
 
-def _finite(folder: RunFolder, arrays: derive.Arrays) -> derive.Arrays:
-    for name in ("p", "rates", "residual"):
-        if not np.isfinite(arrays[name]).all():
-            raise BrokenArtifact(f"{folder.weights} gives values of {name} that are not finite")
-    return arrays
+    def _tokens(self, encoded: Arrays) -> Arrays:
+        arrays = summaries.promoted_arrays(self.parts["promote"].read_all())
+        allowed = allowed_tensor(self.words, self.snapshots.n_rows, self.min_count)
+        arrays["fitted"] = allowed.numpy()
+        self.report("tokens: kinds")
+        code = code_of(encoded)
+        return (arrays | kinds_of_features(code, self.words, self.min_count)
+                | feature_labels(code, self.words, self.min_count))
 
-
-def _directions(folder: RunFolder) -> Tensor:
-    """Directions (K, D, d); those of a prism have length 1 and one snapshot."""
-    if folder.kind == "prism":
-        return read_prism(folder).decoder[None]
-    return read_crosscoder(folder).W_D
-
-
-def _summarise(folder: RunFolder, encoded: derive.Arrays) -> derive.Arrays:
-    return derive.life_arrays(encoded, _directions(folder), folder.steps)
-
-
-def _tokens(
-    store: Path, folder: RunFolder, words: Words, encoded: derive.Arrays, report: Report
-) -> derive.Arrays:
-    directions = _directions(folder)
-    n_rows = int(encoded["size"][0])
-    min_count = int(folder.config["training"].get("min_count") or 0)
-    allowed = allowed_tensor(words, n_rows, min_count)
-
-    def matrices() -> Iterator[tuple[Tensor, Tensor]]:
-        for k, step in enumerate(folder.steps):
-            rows = load_snapshot(store, folder.config["model_name"], step, folder.config["matrix"])
-            yield rows, directions[k]
-
-    def tell(k: int) -> None:
-        report(f"tokens: snapshot {k + 1} of {len(folder.steps)}")
-
-    arrays = derive.promoted_arrays(matrices(), allowed, tell)
-    known = ~np.isnan(arrays["promoted_cosines"][:, :, 0])
-    index = derive.token_index(arrays["promoted"], known)
-    arrays |= {f"index_{name}": values for name, values in index.items()}
-    arrays["fitted"] = allowed.numpy()
-    report("tokens: kinds")
-    return arrays | kinds_of_features(derive.code_of(encoded), words, min_count)
-
-
-def _meta(
-    folder: RunFolder, inputs: dict[str, str], encoded: derive.Arrays, lives: derive.Arrays,
-    tokens: derive.Arrays,
-) -> dict[str, str]:
-    rates, alive = encoded["rates"], lives["alive"]
-    return {
-        "run": folder.run,
-        "schema": str(SCHEMA),
-        "code": str(CODE),
-        "duckdb": duckdb_version(),
-        "inputs": canonical(inputs),
-        "config": canonical(folder.config),
-        "metrics": canonical(folder.metrics),
-        "provenance": canonical(folder.provenance),
-        "n_rows": str(int(encoded["size"][0])),
-        "n_alive": str(int(alive.sum())),
-        "measured": canonical({
+    def _meta(
+        self, encoded: Arrays, lives: Arrays, tokens: Arrays
+    ) -> dict[str, str]:
+        rates, alive, folder = encoded["rates"], lives["alive"], self.folder
+        measured: dict[str, Any] = {
             "explained_variance": float(1 - encoded["residual"].sum() / encoded["total"].sum()),
             "l0": float(rates.sum() / len(rates)),
             "dead_rate": float(1 - alive.mean()),
-        }),
-        "legible_share": repr(float(tokens["legible_share"])),
-        "legible_null": repr(float(tokens["legible_null"])),
-    }
-
-
+        }
+        return {
+            "run": folder.run,
+            "schema": str(SCHEMA),
+            "code": str(CODE),
+            "duckdb": duckdb_version(),
+            "inputs": canonical(self.inputs),
+            "config": canonical(folder.config),
+            "metrics": canonical(folder.metrics),
+            "provenance": canonical(folder.provenance),
+            "n_rows": str(int(encoded["size"][0])),
+            "n_alive": str(int(alive.sum())),
+            "measured": canonical(measured),
+            "legible_share": repr(float(tokens["legible_share"])),
+            "legible_null": repr(float(tokens["legible_null"])),
+        }

@@ -19,13 +19,17 @@ DOORS = {
     "streamlit": "pages/",
     "duckdb": ("atlas/store.py", "precompute/writer.py"),
     "plotly": "atlas/figures.py",
+    "openTSNE": "precompute/layout.py",
     "safetensors": "atlas/tensor_files.py",
-    "transformers": ("atlas/language_model.py", "trainer/"),
+    "transformers": ("atlas/language_model.py", "atlas/language_model_files.py", "trainer/"),
     "tokenizers": ("atlas/language_model.py", "trainer/"),
-    "huggingface_hub": (),
+    "huggingface_hub": "precompute/hub.py",
 }
 """Outside package -> the files that may import it."""
-PURE = ("crosscoder", "prism", "geometry", "lifecycle", "decomposition", "codes", "legibility")
+PURE = (
+    "crosscoder", "prism", "geometry", "lifecycle", "decomposition", "codes", "legibility",
+    "changepoint", "enrichment",
+)
 """The innermost mathematics of atlas/: arrays in, arrays out."""
 
 

@@ -138,3 +138,37 @@ def test_single_precision_gives_the_twin_s_entries_too(batch: int):
     np.testing.assert_array_equal(rates, dense_rates)
     other, _ = codes.crosscoder_code(single, x.float(), batch=batch)
     assert abs(len(other.p) - len(fast.p)) <= 2
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 4), st.integers(1, 40))
+def test_a_search_in_sorted_entries_counts_what_fires(seed: int, snapshots: int, rows: int):
+    c, x = made_up(seed, snapshots=snapshots, rows=rows, gap=1.5)
+    code, rates = codes.crosscoder_code(c, x)
+    norms, threshold = c.norms.float().numpy(), c.threshold.float().numpy()
+    counts, sums = codes.firing(code, norms, threshold)
+    np.testing.assert_array_equal(counts / code.n_tokens,
+                                  codes.rates_of_code(code, norms, threshold))
+    np.testing.assert_array_equal(counts / code.n_tokens, rates)
+    np.testing.assert_allclose(sums * norms / code.n_tokens,
+                               codes.contributions_by_snapshot(code, norms, threshold), atol=1e-5)
+
+
+def test_a_code_without_entries_fires_nowhere():
+    nothing = np.zeros(0, np.int32)
+    code = codes.SparseCode(nothing, nothing, nothing.astype(np.float32), 5, 3)
+    counts, sums = codes.firing(code, np.ones((2, 3), np.float32), np.ones(3, np.float32))
+    assert counts.tolist() == sums.tolist() == [[0] * 3] * 2
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10_000), st.integers(0, 60))
+def test_sorting_by_one_number_is_sorting_by_three(seed: int, size: int):
+    random = np.random.default_rng(seed)
+    place = np.sort(random.choice(300, size, replace=False))
+    token, feature = (place // 10).astype(np.int32), (place % 10).astype(np.int32)
+    p = random.choice(np.array([-2.5, -1e-9, 0, 1e-20, 0.1, 0.5, 0.5, 3e8]), size).astype(np.float32)
+    columns = codes.SparseCode(token, feature, p, 30, 10).by_feature()
+    order = np.lexsort((token, -p, feature))
+    np.testing.assert_array_equal(columns.columns, token[order])
+    np.testing.assert_array_equal(columns.values, p[order])

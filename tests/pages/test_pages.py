@@ -162,7 +162,8 @@ def test_a_feature_page_shows_its_parts(open_page: Open) -> None:
     shown = text_of(app)
     for part in ("Life of the feature.", "Neighbours", "Top tokens through training.",
                  "Firing tokens", "Suppressed tokens", "How far to trust this.", "its null",
-                 "by contribution"):
+                 "by contribution", "In the rows as they are it reaches", "duplicates",
+                 "× its share of the vocabulary", "correction for the number of scripts"):
         assert part in shown
     assert len(app.get("plotly_chart")) == 1
     code = " ".join(block.value for block in app.code)

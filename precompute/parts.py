@@ -1,0 +1,162 @@
+"""A stage is a list of parts: done once, by whoever comes first, and never half there.
+
+A part lies in `stages/<stage>/parts/<number>/` with a manifest that names the hashes of what it
+was made from and of what it holds. It is staged beside its place and renamed, so a kill at any
+moment loses the part that was under way and no other, and two processes that do the same part
+leave one of the two equal results (reliability section 5, R2 and R4).
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from atlas.tensor_files import sha256
+from precompute.derive import Arrays
+from precompute.kept import CODE, Report, canonical, read_manifest
+from precompute.safety import discard, settle, staged_name
+
+MANIFEST = "manifest.json"
+"""Name of what says that a part is whole, and of what it was made."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The parts of one stage of a run, on disk."""
+
+    folder: Path
+    """The run folder."""
+    stage: str
+    count: int
+    """How many parts there are, whoever does them."""
+    reads: dict[str, str]
+    """Hashes of what the stage reads, and what else decides its result; another value makes all
+    parts stale."""
+    noun: str = "part"
+    """What a part is called in a line of progress."""
+
+    @property
+    def key(self) -> str:
+        """Identity of the parts' content."""
+        text = canonical([self.stage, CODE, self.count, self.reads])
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def path(self, part: int) -> Path:
+        """Where a part lies."""
+        return self.folder / "stages" / self.stage / "parts" / f"{part:05d}"
+
+    def whole(self, part: int) -> bool:
+        """Whether a part is there, fresh and undamaged."""
+        path = self.path(part)
+        manifest = read_manifest(path / MANIFEST)
+        if manifest.get("key") != self.key:
+            return False
+        files = manifest["files"]
+        return all(_hash(path / f"{name}.npy") == files[name] for name in files)
+
+    def missing(self) -> list[int]:
+        """Numbers of the parts that have to be done."""
+        return [part for part in range(self.count) if not self.whole(part)]
+
+    def read(self, part: int) -> Arrays:
+        """The arrays of a part that is whole."""
+        path = self.path(part)
+        names = read_manifest(path / MANIFEST)["files"]
+        return {name: np.load(path / f"{name}.npy", allow_pickle=False) for name in names}
+
+    def read_all(self) -> list[Arrays]:
+        """The arrays of all parts, in order."""
+        return [self.read(part) for part in range(self.count)]
+
+    def do(
+        self, work: Callable[[int], Arrays], report: Report, mine: Callable[[int], bool]
+    ) -> bool:
+        """Do the missing parts that are `mine`; returns whether there were any.
+
+        Args:
+            work: gives the arrays of a part.
+            report: called with a line as each part is done.
+        """
+        missing = [part for part in self.missing() if mine(part)]
+        if not missing:
+            report(f"{self.stage}: kept from an earlier call")
+            return False
+        report(f"{self.stage}: started")
+        began = time.monotonic()
+        for part in missing:
+            if mine(part) and (part == missing[0] or not self.whole(part)):
+                self._save(part, work(part), began)
+            if self.count > 1:
+                report(f"{self.stage}: {self.noun} {part + 1} of {self.count}")
+        report(f"{self.stage}: done in {time.monotonic() - began:.1f} s")
+        return True
+
+    def _save(self, part: int, arrays: Arrays, began: float) -> None:
+        path = self.path(part)
+        staged = staged_name(path.with_name(f"{path.name}-{os.uname().nodename}"))
+        try:
+            staged.mkdir(parents=True, exist_ok=True)
+            files = {}
+            for name, values in arrays.items():
+                np.save(staged / f"{name}.npy", values, allow_pickle=False)
+                files[name] = sha256(staged / f"{name}.npy")
+            manifest: dict[str, Any] = {
+                "stage": self.stage, "part": part, "parts": self.count, "key": self.key,
+                "code": CODE, "inputs": self.reads, "files": files,
+                "seconds": round(time.monotonic() - began, 2),
+            }
+            (staged / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf8")
+            self._settle(part, staged)
+        finally:
+            discard(staged)
+
+    def _settle(self, part: int, staged: Path) -> None:
+        """Rename a part into place; one that another process put there meanwhile stays."""
+        path = self.path(part)
+        if path.is_dir():
+            if self.whole(part):
+                return
+            shutil.rmtree(path, ignore_errors=True)
+        try:
+            settle(staged, path)
+        except OSError:
+            if not self.whole(part):
+                raise
+
+
+def _hash(path: Path) -> str | None:
+    try:
+        return sha256(path)
+    except OSError:
+        return None
+
+
+def done_and_all(folder: Path, stage: str) -> tuple[int, int]:
+    """Parts of a stage that are there and how many there are to be, unchecked; (0, 1) if none."""
+    manifests = sorted((folder / "stages" / stage / "parts").glob(f"[0-9]*/{MANIFEST}"))
+    if not manifests:
+        return 0, 1
+    return len(manifests), int(read_manifest(manifests[-1]).get("parts", 1))
+
+
+def every(part: int) -> bool:
+    """The share of a process that works alone."""
+    del part
+    return True
+
+
+def share_of(rank: int, world_size: int) -> Callable[[int], bool]:
+    """The share of one process among several: every world_size-th part."""
+    return lambda part: part % world_size == rank
+
+
+def process_name(rank: int) -> str:
+    """Name of a file that one process of several keeps for itself."""
+    return "" if rank == 0 else f"-{rank}-{os.uname().nodename}"

@@ -1,0 +1,161 @@
+"""What the stages put together: code and moments, lives and neighbours, promoted tokens.
+
+Arrays in, arrays out, as in `precompute.derive`, whose shapes and conventions hold here.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from atlas import geometry, lifecycle
+from atlas.codes import SparseCode, contributions, firing
+from atlas.crosscoder import DEAD_RATE
+from atlas.schema import NEIGHBOURS
+from precompute.derive import METRICS, NULL_QUANTILES, QUANTILES, Arrays, code_of, token_index
+from precompute.statistics import duplicates, life_statistics, null_overlap, population_map
+
+
+def encoded_arrays(
+    measured: list[Arrays], blocks: list[Arrays], threshold: np.ndarray | None, n_features: int
+) -> Arrays:
+    """What the passes over the inputs found, put together: code, norms, moments, fidelity.
+
+    Args:
+        measured: one a snapshot. blocks: one a block of rows, in order.
+        threshold: (D,); None for a prism, which has no gate: its norms, threshold, mean and scale
+            are nan, and its p is in raw units.
+    """
+    gone = {name: np.concatenate([block[name] for block in blocks])
+            for name in ("token", "feature", "p", "residual", "total")}
+    moments = {name: np.stack([part[name] for part in measured]) for name in ("mean", "scale")}
+    count = len(measured)
+    if threshold is None:
+        norms = np.full((1, n_features), np.nan, dtype=np.float32)
+        threshold = np.full(n_features, np.nan, dtype=np.float32)
+        moments = {name: np.full_like(values, np.nan) for name, values in moments.items()}
+    else:
+        norms = np.stack([part["norms"] for part in measured])
+    turns = {name: np.stack([part[name] for part in measured])
+             for name in ("rotation", "to_terminal") if name in measured[0]}
+    return gone | moments | turns | {
+        "residual": gone["residual"].sum(axis=0),
+        "total": gone["total"].sum(axis=0),
+        "size": np.array([len(gone["residual"]), n_features]),
+        "norms": norms,
+        "threshold": threshold,
+    } | ({} if count == 1 else {"rotation": turns["rotation"][:-1]})
+
+
+def life_arrays(
+    encoded: Arrays, directions: Tensor, steps: Sequence[int], screen: torch.dtype | None = None
+) -> Arrays:
+    """Rates, lives, scalars per feature, neighbours, map and population from what was encoded.
+
+    Follows crosscoder-method sections 7 and 8.
+
+    Args:
+        directions: (D, d) at the last snapshot.
+    """
+    code, norms = code_of(encoded), encoded["norms"]
+    count, features = norms.shape
+    gated = not np.isnan(norms).any()
+    if gated:
+        fired, sums = firing(code, norms, encoded["threshold"])
+        contribution = (sums * norms / code.n_tokens).mean(axis=0)
+    else:
+        fired = np.bincount(code.feature, minlength=features)[None]
+        contribution = contributions(code)
+    rates = fired / code.n_tokens
+    alive = rates.mean(axis=0) > DEAD_RATE
+    arrays: Arrays = {
+        "rates": rates,
+        "alive": alive,
+        "contribution": contribution,
+        "n_tokens": np.bincount(code.feature, minlength=features),
+        "norm_max": norms.max(axis=0),
+        "norm_final": norms[-1],
+        "rate_max": rates.max(axis=0),
+        "rate_final": rates[-1],
+    }
+    arrays |= _course(code, encoded, rates, directions.shape[-1], steps)
+    arrays |= life_statistics(rates, norms, arrays["rotation"])
+    neighbours, cosines = (
+        found.cpu().numpy()
+        for found in geometry.nearest_directions(directions, NEIGHBOURS, screen)
+    )
+    arrays |= {"neighbours": neighbours, "neighbour_cosines": cosines,
+               "map": population_map(neighbours, cosines)}
+    arrays |= duplicates(neighbours, cosines, alive)
+    courses = {"norm": norms, "rate": rates, "rotation": arrays["rotation"],
+               "to_terminal": arrays["to_terminal"]}
+    for metric in METRICS:
+        arrays[f"q_{metric}"] = _quantiles(courses[metric][:, alive])
+    return arrays
+
+
+def _quantiles(values: np.ndarray) -> np.ndarray:
+    """(K, 5) quantiles of (K, n) values, nan left out; nan where nothing is left."""
+    out = np.full((len(values), len(QUANTILES)), np.nan)
+    for k, row in enumerate(values):
+        known = row[~np.isnan(row)]
+        if known.size:
+            out[k] = np.quantile(known, QUANTILES)
+    return out
+
+
+def _course(
+    code: SparseCode, encoded: Arrays, rates: np.ndarray, width: int, steps: Sequence[int]
+) -> Arrays:
+    count, features = rates.shape
+    norms = encoded["norms"]
+    never = np.full(features, count)
+    unknown = np.full(features, np.nan)
+    if count == 1:
+        return {
+            "rotation": np.zeros((0, features)),
+            "to_terminal": np.full((1, features), np.nan),
+            "profile": np.full(features, ""),
+            "lifetime": unknown, "drift": unknown, "cusum_rate": unknown,
+            "max_rotation": unknown,
+            "birth": never, "birth_floor": never, "death": never, "peak": never,
+            "first_active": never, "stabilized": never, "max_rotation_k": never,
+        }
+    rotation, to_terminal = encoded["rotation"], encoded["to_terminal"]
+    table = lifecycle.lifecycle(rates, to_terminal, rotation, norms)
+    birth, death = lifecycle.births_and_deaths(norms)
+    floor = geometry.noise_floor(code, width)
+    turned = np.where(np.isnan(rotation), -np.inf, rotation)
+    turns = turned.max(axis=0)
+    return {
+        "rotation": rotation,
+        "to_terminal": to_terminal,
+        "profile": np.array(lifecycle.profiles(norms, steps)),
+        "lifetime": table.lifetime,
+        "drift": np.where(table.never_active, np.nan, table.drift),
+        "cusum_rate": lifecycle.cusum_max(rates),
+        "max_rotation": np.where(np.isinf(turns), np.nan, turns),
+        "birth": birth,
+        "birth_floor": lifecycle.floor_corrected_births(norms, floor),
+        "death": death,
+        "peak": table.peak,
+        "first_active": table.first_active,
+        "stabilized": table.stabilized,
+        "max_rotation_k": np.where(np.isinf(turns), count, turned.argmax(axis=0) + 1),
+    }
+
+
+def promoted_arrays(parts: list[Arrays]) -> Arrays:
+    """Promoted and suppressed tokens (K, D, n), their null, and their inverse index."""
+    names = ("promoted", "promoted_cosines", "suppressed", "suppressed_cosines")
+    arrays = {name: np.stack([part[name] for part in parts]) for name in names}
+    quantiles = [np.quantile(part["null_cosines"], NULL_QUANTILES, axis=0).T for part in parts]
+    tokens = [None, *(part["null_tokens"] for part in parts)]
+    arrays["promoted_null"] = np.stack(quantiles).astype(np.float32)
+    arrays["null_overlap"] = np.array([
+        null_overlap(now, before) for before, now in zip(tokens[:-1], tokens[1:], strict=True)
+    ])
+    known = ~np.isnan(arrays["promoted_cosines"][:, :, 0])
+    index = token_index(arrays["promoted"], known)
+    return arrays | {f"index_{name}": values for name, values in index.items()}
