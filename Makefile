@@ -13,7 +13,7 @@ TORCH_VERSION := 2.13.0
 TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 TORCH_BUILD ?= $(shell if [ "$$(uname -s)" != Linux ] || nvidia-smi >/dev/null 2>&1; then echo default; else echo cpu; fi)
 
-.PHONY: help setup demo test check format browser clean bench-precompute bench-precompute-kills
+.PHONY: help setup demo test check format browser clean bench-precompute bench-precompute-kills peer
 help:            ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## */\t/' | expand -t 14
 
@@ -42,6 +42,13 @@ bench-precompute: $(VENV)/.ready-test ## a made-up run of full shape: minutes an
 
 bench-precompute-kills: $(VENV)/.ready-test ## the same build killed at ten random moments and resumed
 	@$(PY) -m tests.benchmarks.bench_precompute --kills 10
+
+peer:            ## train the fixture of tests/fixtures/llamascopium anew, in an environment of its own
+	@$(PYTHON) -m venv build/peer
+	@build/peer/bin/python -m pip --disable-pip-version-check -q install "torch==$(TORCH_VERSION)"
+	@build/peer/bin/python -m pip --disable-pip-version-check -q install \
+	  "llamascopium==2.0.0b34" "transformer-lens<4"
+	@build/peer/bin/python tests/peers/llamascopium_release.py tests/fixtures/llamascopium
 
 clean:           ## remove what can be built again
 	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache

@@ -22,15 +22,19 @@ def layout(ids: np.ndarray, distances: np.ndarray, seed: int, threads: int = 1) 
         seed: the same places for the same seed, whatever the number of threads.
     """
     from openTSNE import TSNEEmbedding, affinity, initialization, nearest_neighbors
+    from threadpoolctl import threadpool_limits
 
-    near = nearest_neighbors.PrecomputedNeighbors(
-        ids.astype(np.int64), distances.astype(np.float64)
-    )
-    pull = affinity.PerplexityBasedNN(
-        knn_index=near, perplexity=max(1.0, ids.shape[1] / 3), n_jobs=threads, random_state=seed
-    )
-    start = initialization.spectral(pull.P, random_state=seed)
-    places = TSNEEmbedding(start, pull, n_jobs=threads, random_state=seed)
-    places.optimize(EARLY, exaggeration=12, momentum=0.5, inplace=True)
-    places.optimize(LATE, momentum=0.8, inplace=True)
-    return np.asarray(places)
+    # several threads of BLAS add long vectors in another order: the start would differ in its last
+    # bits and the places by far; the steps themselves give the same for any number of jobs
+    with threadpool_limits(1, user_api="blas"):
+        near = nearest_neighbors.PrecomputedNeighbors(
+            ids.astype(np.int64), distances.astype(np.float64)
+        )
+        pull = affinity.PerplexityBasedNN(
+            knn_index=near, perplexity=max(1.0, ids.shape[1] / 3), n_jobs=threads, random_state=seed
+        )
+        start = initialization.spectral(pull.P, random_state=seed)
+        places = TSNEEmbedding(start, pull, n_jobs=threads, random_state=seed)
+        places.optimize(EARLY, exaggeration=12, momentum=0.5, inplace=True)
+        places.optimize(LATE, momentum=0.8, inplace=True)
+        return np.asarray(places)

@@ -9,22 +9,25 @@ leave one of the two equal results (reliability section 5, R2 and R4).
 import hashlib
 import json
 import os
-import shutil
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from atlas.errors import BrokenArtifact
 from atlas.tensor_files import sha256
 from precompute.derive import Arrays
 from precompute.kept import CODE, Report, canonical, read_manifest
-from precompute.safety import discard, settle, staged_name
+from precompute.safety import discard, staged_name, sync, sync_files
 
 MANIFEST = "manifest.json"
 """Name of what says that a part is whole, and of what it was made."""
+ATTEMPTS = 5
+"""How often a part is put into place before giving up on whoever damages it."""
 
 
 @dataclass(frozen=True)
@@ -65,11 +68,40 @@ class Parts:
         """Numbers of the parts that have to be done."""
         return [part for part in range(self.count) if not self.whole(part)]
 
+    def differs(self, part: int) -> bool:
+        """Whether a part is there and was made from something else."""
+        return read_manifest(self.path(part) / MANIFEST).get("key", self.key) != self.key
+
     def read(self, part: int) -> Arrays:
-        """The arrays of a part that is whole."""
+        """The arrays of a part that is whole.
+
+        Raises:
+            BrokenArtifact: it is not there, or was made from something else.
+        """
+        try:
+            return self._read(part)
+        except (BrokenArtifact, OSError):
+            time.sleep(0.1)  # another process may be putting an equal one in its place
+        try:
+            return self._read(part)
+        except OSError as error:
+            raise self._unread(part, f"lost a file ({error.strerror})") from error
+
+    def _read(self, part: int) -> Arrays:
         path = self.path(part)
-        names = read_manifest(path / MANIFEST)["files"]
-        return {name: np.load(path / f"{name}.npy", allow_pickle=False) for name in names}
+        manifest = read_manifest(path / MANIFEST)
+        if manifest.get("key") != self.key:
+            raise self._unread(
+                part, "was made from something else" if manifest else "is not there"
+            )
+        return {name: np.load(path / f"{name}.npy", allow_pickle=False)
+                for name in manifest["files"]}
+
+    def _unread(self, part: int, why: str) -> BrokenArtifact:
+        return BrokenArtifact(
+            f"{self.path(part)}: this part of {self.stage} {why}; if no other build of the run is "
+            f"at it, run this again and it is made anew"
+        )
 
     def read_all(self) -> list[Arrays]:
         """The arrays of all parts, in order."""
@@ -118,17 +150,30 @@ class Parts:
             discard(staged)
 
     def _settle(self, part: int, staged: Path) -> None:
-        """Rename a part into place; one that another process put there meanwhile stays."""
+        """Rename a part into place; one that another process put there meanwhile stays.
+
+        A stale one is moved aside before it is removed: the place is never half empty.
+        """
         path = self.path(part)
-        if path.is_dir():
-            if self.whole(part):
+        sync_files(staged)
+        for attempt in range(ATTEMPTS):
+            try:
+                os.rename(staged, path)
+            except OSError:
+                if self.whole(part):
+                    return
+                if attempt == ATTEMPTS - 1 or not path.exists():
+                    raise
+                self._put_aside(path)
+            else:
+                sync(path.parent)
                 return
-            shutil.rmtree(path, ignore_errors=True)
-        try:
-            settle(staged, path)
-        except OSError:
-            if not self.whole(part):
-                raise
+
+    def _put_aside(self, path: Path) -> None:
+        aside = staged_name(path.with_name(f"{path.name}-{os.uname().nodename}-stale"))
+        with suppress(FileNotFoundError):  # another process was first
+            os.rename(path, aside)
+            discard(aside)
 
 
 def _hash(path: Path) -> str | None:

@@ -18,6 +18,7 @@ from atlas.places import DEMO, model_path
 from atlas.schema import PROMOTED
 from atlas.screening import screen_type
 from atlas.tensor_files import TensorFile
+from precompute.derive import MAX_ENTRIES
 from precompute.kept import current_file, input_files, input_hashes, run_folder
 from precompute.locate import Located
 from precompute.parts import done_and_all
@@ -31,10 +32,10 @@ CPU_SPEED = 70e9
 """Operations a second of one core in a float32 product of this size (measured: 70 to 85)."""
 ROUGH_SPEED = 280e9
 """The same in bfloat16, on a core that has it (measured: 270 to 330)."""
-ENTRY_SECONDS = 5e-9
+ENTRY_SECONDS = 2.5e-7
 """Seconds of one core per entry of the code, snapshot and 768 numbers, to be computed exactly and
 to be decoded (measured)."""
-RANK_SECONDS = 2.5e-9
+RANK_SECONDS = 6e-9
 """Seconds of one core to rank one cosine among those of a direction, at both ends (measured)."""
 OVERHEAD = 3.0
 """Seconds of a stage that grow with nothing: files, start."""
@@ -119,8 +120,8 @@ class Shape:
 
     @property
     def entries(self) -> float:
-        """Entries of the code, assumed."""
-        return self.rows * self.l0 * (UNION if self.snapshots > 1 else 1)
+        """Entries of the code that are kept, assumed."""
+        return min(self.rows * self.l0 * (UNION if self.snapshots > 1 else 1), MAX_ENTRIES)
 
     @property
     def product(self) -> float:
@@ -148,9 +149,10 @@ class Shape:
             return reads + self.entries * self.snapshots * self.d_model / 768 * ENTRY_SECONDS
         if name == "promote":
             return RANK_SECONDS * self.snapshots * self.rows * self.d_sae
-        if name == "summarise":
-            return 2e-7 * self.entries + 1e-3 * self.d_sae
-        return 1e-6 * self.entries + 1e-3 * self.d_sae if name in ("tokens", "write") else 0.0
+        # the others use one core, whatever there is
+        alone = {"summarise": 5e-7 * self.entries + 2.2e-3 * self.d_sae,
+                 "tokens": 1e-6 * self.entries, "write": 1e-6 * self.entries}
+        return alone.get(name, 0.0) * cores()
 
     def stage(self, name: str, done: bool = False, parts: tuple[int, int] = (0, 1)) -> Stage:
         """A stage of this shape of which so many parts are there."""

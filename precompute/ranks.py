@@ -57,6 +57,20 @@ def from_environment(
     return Rank(0, 1, "alone")
 
 
+def own_device(name: str, crew: Rank, environ: Mapping[str, str], count: int) -> str:
+    """The GPU of one process of several on a machine: without a number all would take the first.
+
+    Args:
+        name: what torch calls the device; one with a number, or the CPU, is kept.
+        environ: LOCAL_RANK of torchrun or SLURM_LOCALID, numbers from 0 on each machine.
+        count: GPUs that this process sees; more processes than that share them in turn.
+    """
+    local = environ.get("LOCAL_RANK", environ.get("SLURM_LOCALID"))
+    if name != "cuda" or crew.world_size == 1 or local is None or count < 1:
+        return name
+    return f"cuda:{_number(local, 'LOCAL_RANK or SLURM_LOCALID') % count}"
+
+
 def _checked(rank: int | str | None, world_size: int | str | None, source: str) -> Rank:
     if rank is None or world_size is None:
         raise InvalidValue(f"{source} go together: rank is {rank}, world size is {world_size}")

@@ -20,6 +20,8 @@ LOCK = ".lock"
 """Name of the lock file of a store or a run folder."""
 STAGED = ".stage-"
 """How the name of everything unfinished starts."""
+CREW = ".crew"
+"""Name of the file in which the processes of a crew say what they work with."""
 CREW_SECONDS = 20.0
 """How long a process waits for the first of its crew to say who they are."""
 LEFTOVER_SECONDS = 3600
@@ -45,15 +47,17 @@ def writer_lock(folder: Path, what: str, wait: float = 0.0, crew: int = 1) -> It
 
     Raises:
         StoreBusy: someone else holds it; names the process, its machine and since when.
+        InvalidValue: a crew of another size holds it.
     """
     path = folder / LOCK
     with space_watch(path):
         folder.mkdir(parents=True, exist_ok=True)
         file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        deadline = time.monotonic() + wait
+        deadline, alone = time.monotonic() + wait, False
         while not _try_lock(file):
             holder = _holder(file)
+            _check_size(what, holder, crew)
             joins = crew > 1 and holder.get("crew", crew) == crew
             if joins and holder and _try_lock(file, fcntl.LOCK_SH):
                 break
@@ -61,12 +65,16 @@ def writer_lock(folder: Path, what: str, wait: float = 0.0, crew: int = 1) -> It
             if time.monotonic() >= deadline + (CREW_SECONDS if joins else 0):
                 raise StoreBusy(_busy(what, holder, path))
             time.sleep(0.05)
+        else:
+            alone = True
         holder = _holder(file)
         here = holder.get("host", socket.gethostname()) == socket.gethostname()
         if not here and (crew == 1 or holder.get("crew") != crew):
             raise StoreBusy(
                 f"{_busy(what, holder, path)}; if that machine is gone, remove {path}"
             )
+        if here and alone:  # what a finished or killed crew said
+            (folder / CREW).unlink(missing_ok=True)
         mine = {"pid": os.getpid(), "host": socket.gethostname(), "crew": crew,
                 "start": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
         with space_watch(path):
@@ -77,9 +85,71 @@ def writer_lock(folder: Path, what: str, wait: float = 0.0, crew: int = 1) -> It
             yield
         finally:
             if _try_lock(file):  # the last of a crew
+                (folder / CREW).unlink(missing_ok=True)
                 os.ftruncate(file, 0)
     finally:
         os.close(file)
+
+
+def _check_size(what: str, holder: dict[str, Any], crew: int) -> None:
+    theirs = holder.get("crew", 1)
+    if min(crew, theirs) > 1 and theirs != crew:
+        raise InvalidValue(
+            f"{what}: process {holder.get('pid', '?')} on {holder.get('host', '?')} is one of "
+            f"{theirs} processes, this one is of {crew}; start all with the same --world-size"
+        )
+
+
+def join_crew(folder: Path, what: str, mine: dict[str, Any]) -> None:
+    """Compare what this process works with to what the first of its crew said, or say it first.
+
+    Parts of processes that differ do not fit together, and the build would never end. The caller
+    holds its share of the folder's lock; whoever finds no other holder clears what was said.
+
+    Args:
+        mine: `device`, `code`, `world_size` and `inputs` (hashes by name).
+
+    Raises:
+        InvalidValue: it differs; names the first difference and what to do.
+    """
+    path = folder / CREW
+    with space_watch(path):
+        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            said = os.pread(file, os.fstat(file).st_size, 0)
+            if not said:
+                _write_text(file, json.dumps(mine))
+        finally:
+            os.close(file)
+    try:
+        theirs = dict(json.loads(said)) if said else mine
+    except (ValueError, TypeError):
+        raise InvalidValue(f"{path} is damaged; remove it and run this again") from None
+    for name, mend in _MENDS.items():
+        if theirs.get(name) != mine[name]:
+            there, here = _difference(theirs.get(name), mine[name])
+            raise InvalidValue(
+                f"{what}: the other processes of this build have {name} {there}, this one has "
+                f"{name} {here}; {mend} (if none of them lives any more, remove {path})"
+            )
+
+
+_MENDS = {
+    "device": "start all of them with --device cpu, or all on machines with a GPU",
+    "world_size": "start all with the same --world-size",
+    "code": "start all with the same version of readout-atlas",
+    "inputs": "let them end, then start all again on the same files",
+}
+
+
+def _difference(theirs: Any, mine: Any) -> tuple[str, str]:
+    """Both sides in few words; of tables the first entry that differs."""
+    if not isinstance(theirs, dict) or not isinstance(mine, dict):
+        return str(theirs), str(mine)
+    name = next(n for n in sorted({*theirs, *mine}) if theirs.get(n) != mine.get(n))
+    there, here = (str(side.get(name, "missing"))[:12] for side in (theirs, mine))
+    return f"{name} ({there})", f"{name} ({here})"
 
 
 def _try_lock(file: int, how: int = fcntl.LOCK_EX) -> bool:
@@ -162,16 +232,22 @@ def staged_name(path: Path) -> Path:
 
 def settle(staged: Path, path: Path) -> None:
     """Rename a finished file or folder into place so that it survives a power cut."""
-    for part in sorted(staged.rglob("*")) if staged.is_dir() else [staged]:
-        if part.is_file():
-            _sync(part)
+    sync_files(staged)
     if path.is_dir() and staged.is_dir():
         shutil.rmtree(path)
     os.replace(staged, path)
-    _sync(path.parent)
+    sync(path.parent)
 
 
-def _sync(path: Path) -> None:
+def sync_files(path: Path) -> None:
+    """Have the system write a file, or all files of a folder, to the disk."""
+    for part in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        if part.is_file():
+            sync(part)
+
+
+def sync(path: Path) -> None:
+    """Have the system write a file or the names in a folder to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

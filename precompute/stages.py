@@ -35,7 +35,7 @@ from precompute.kept import (
     silent,
 )
 from precompute.parts import Parts, every, process_name, share_of
-from precompute.safety import space_watch, sweep, writer_lock
+from precompute.safety import join_crew, space_watch, sweep, writer_lock
 from precompute.sources import Dictionary, Snapshots, Source, open_dictionary
 from precompute.statistics import feature_labels
 from precompute.words import Words, allowed_tensor, kinds_of_features, read_words
@@ -82,7 +82,8 @@ def precompute_run(
             parts there writes the file, equal to what one process would write.
 
     Raises:
-        NotFound, BrokenArtifact, InvalidValue: an input is missing, damaged or impossible.
+        NotFound, BrokenArtifact, InvalidValue: an input is missing, damaged or impossible, or
+        the other processes work with another kind of device or other inputs.
         StoreBusy: another process writes this run. NoSpace: the disk is full. OutOfMemory: the
         device is too small, also for the smallest block.
     """
@@ -102,6 +103,11 @@ def precompute_run(
         if ready is not None:
             report(f"{run}: up to date, nothing to do")
             return Precomputed(run, *ready, (), time.monotonic() - began)
+        if world_size > 1:
+            join_crew(folder.path, f"run {run}", {
+                "device": torch.device(device).type, "code": CODE, "world_size": world_size,
+                "inputs": inputs,
+            })
         build = _Build(store, folder, inputs, torch.device(device), report)
         build.share(rank, world_size)
         path, digest = build.finish(world_size) or (None, None)
@@ -232,11 +238,11 @@ class _Build:
         self.__dict__.pop("_encoding", None)
         if world_size == 1:
             return self._write()
-        missing = {name: len(self.parts[name].missing()) for name in SHARED}
+        missing = {name: self.parts[name].missing() for name in SHARED}
         if any(missing.values()):
+            left = ", ".join(f"{len(p)} parts of {name}" for name, p in missing.items() if p)
             self.report(
-                f"{self.folder.run}: left to other processes: "
-                + ", ".join(f"{n} parts of {name}" for name, n in missing.items() if n)
+                f"{self.folder.run}: left to other processes: {left}{self._strange(missing)}"
             )
             return None
         try:
@@ -246,6 +252,16 @@ class _Build:
         except StoreBusy as error:
             self.report(str(error))
             return None
+
+    def _strange(self, missing: dict[str, list[int]]) -> str:
+        """What to say of parts that are there and do not fit those of this process."""
+        strange = sum(self.parts[name].differs(p) for name, parts in missing.items() for p in parts)
+        if not strange:
+            return ""
+        return (
+            f"; {strange} of them are there, made on another device than {self.device.type} or "
+            f"from other inputs: start all processes with the same --device"
+        )
 
     def _write(self) -> tuple[Path, str]:
         began = time.monotonic()

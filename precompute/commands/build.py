@@ -6,6 +6,8 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from atlas.device import choose_device
 from atlas.errors import InvalidValue, NotFound
 from atlas.inventory import find_released
@@ -29,8 +31,8 @@ from precompute.locate import Located, from_folder, is_run_folder
 from precompute.mirror import Mirror
 from precompute.plan import Plan, assumptions, cores, plan_run, plan_training, total
 from precompute.plan_released import plan_released
-from precompute.publish import publish
-from precompute.ranks import Rank, from_environment
+from precompute.publish import WAIT, publish
+from precompute.ranks import from_environment, own_device
 from precompute.stages import Precomputed, precompute_run
 from trainer import demo, recipes
 
@@ -40,6 +42,8 @@ HUB = "hub"
 """What --from says for the hub, its default."""
 PATIENCE = 12 * 3600.0
 """Seconds that one process of several waits for the one that fetches."""
+CATALOG_WAIT = 60.0
+"""Seconds that one process of several waits for another that publishes."""
 
 
 def build(args: Namespace) -> int:
@@ -54,22 +58,23 @@ def build(args: Namespace) -> int:
         targets = [Located(run, store) for run in _demo_runs(store)]
     else:
         targets = [_target(args)]
-    if device.name != "cpu":
-        progress(f"{device.name}: {device.reason}")
+    name = own_device(device.name, crew, os.environ, torch.cuda.device_count())
+    if name != "cpu":
+        progress(f"{name}: {device.reason}")
     made = []
     for target in targets:
         _supply(target, args, PATIENCE if crew.world_size > 1 else 0.0)
         made.append(precompute_run(
-            target.store, target.run, force=args.force, report=progress, device=device.name,
+            target.store, target.run, force=args.force, report=progress, device=name,
             rank=crew.rank, world_size=crew.world_size,
         ))
     took = f"{time.monotonic() - began:.0f} s"
-    if not _publishes(made, crew):
+    if not _publishes(made):
         progress.close()
         print(f"process {crew.rank} of {crew.world_size}: its part is done in {took}; the last "
               "one publishes")
         return 0
-    published = publish(targets[0].store, report=progress)
+    published = publish(targets[0].store, progress, CATALOG_WAIT if crew.world_size > 1 else WAIT)
     progress.close()
     if args.run == WHOLE:
         if args.from_scratch:
@@ -82,15 +87,12 @@ def build(args: Namespace) -> int:
     return 0
 
 
-def _publishes(made: list[Precomputed], crew: Rank) -> bool:
-    """Whether it is this process that lists the runs: it wrote a file, or it is the first of
-    processes that found all of them there.
+def _publishes(made: list[Precomputed]) -> bool:
+    """Whether this process lists the runs: it wrote or found the file of one.
+
+    Of several runs each may be finished by another process; listing twice does no harm.
     """
-    if crew.world_size == 1:
-        return True
-    wrote = any("write" in one.done for one in made)
-    idle = not any(one.done for one in made)
-    return all(one.file for one in made) and (wrote or (idle and crew.rank == 0))
+    return any(one.file for one in made)
 
 
 def plan(args: Namespace) -> int:

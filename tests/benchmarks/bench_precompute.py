@@ -4,17 +4,14 @@
 
 Makes the run if it is not there (`full_shape`), builds it in a child process, times the plain way
 on a slice in another, publishes the store, and writes the table. With `--kills` it builds again,
-killing the build with SIGKILL at N random moments, and compares the content digest with that of
-the uninterrupted build.
+killing the build with SIGKILL at N random moments (`kills`), and compares the content digest with
+that of the uninterrupted build, which is measured first if it was not or was by other code.
 """
 
 import argparse
 import json
 import os
 import platform
-import random
-import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -23,14 +20,11 @@ from typing import Any
 
 import torch
 
-from atlas.places import run_path
-from atlas.schema import RUN_TABLES
-from atlas.store import POINTER
+from precompute.kept import CODE
 from precompute.plan import cores
 from precompute.publish import publish
-from precompute.safety import STAGED
-from precompute.writer import verify_digest
 from tests.benchmarks.full_shape import SIZES, Size, make
+from tests.benchmarks.kills import killed, lines_of, unbuild
 
 HERE = Path(__file__).parent
 FIGURES = "bench.json"
@@ -50,21 +44,13 @@ def run_child(module: str, store: Path, run: str, threads: int) -> Any:
     return figures
 
 
-def unbuild(store: Path, run: str) -> None:
-    """Leave of the run only its inputs and the hashes of them, which a first build adds."""
-    folder = run_path(store, run)
-    shutil.rmtree(folder / "stages", ignore_errors=True)
-    for path in (folder / POINTER, *folder.glob("*.duckdb")):
-        path.unlink(missing_ok=True)
-
-
 def measured(store: Path, run: str, threads: int) -> dict[str, Any]:
     """Figures of a build from nothing and of the plain way."""
     unbuild(store, run)
     build = run_child("measured_build", store, run, threads)
     plain = run_child("plain_way", store, run, threads)
     return {"build": build, "plain": plain, "threads": threads, "machine": machine(),
-            "measured": time.strftime("%Y-%m-%d")}
+            "measured": time.strftime("%Y-%m-%d"), "code": CODE}
 
 
 def machine() -> str:
@@ -83,56 +69,6 @@ def _lines(path: Path) -> list[str]:
     return path.read_text().splitlines() if path.is_file() else []
 
 
-# --- kills -------------------------------------------------------------------------------------
-
-
-def killed(
-    store: Path, run: str, threads: int, kills: int, whole: dict[str, Any], seed: int = 0
-) -> dict[str, Any]:
-    """Build from nothing with SIGKILL at random moments; what was lost and what came out.
-
-    The moments are spread over the time of the uninterrupted build, and a build goes on where the
-    killed one was.
-    """
-    unbuild(store, run)
-    draw = random.Random(seed)
-    moments = sorted(draw.uniform(0, whole["seconds"]) for _ in range(kills))
-    log, before = [], 0.0
-    began = time.monotonic()
-    for moment in moments:
-        log.append(_kill_after(store, run, threads, moment - before))
-        before = moment
-    build = run_child("measured_build", store, run, threads)
-    folder = run_path(store, run)
-    return {
-        "moments": [round(m, 1) for m in moments], "at": log, "digest": build["digest"],
-        "same": build["digest"] == whole["digest"]
-        and verify_digest(next(folder.glob("atlas-*.duckdb")), RUN_TABLES) == whole["digest"],
-        "leftovers": len(list(store.rglob(f"{STAGED}*"))),
-        "seconds": round(time.monotonic() - began, 1), "seed": seed,
-    }
-
-
-def _kill_after(store: Path, run: str, threads: int, seconds: float) -> str:
-    """Let a build work for so long once it has begun, kill it, and say where it was."""
-    child = subprocess.Popen(
-        [sys.executable, "-u", "-m", "tests.benchmarks.measured_build", str(store), run,
-         "--threads", str(threads)],
-        stdout=subprocess.PIPE, text=True,
-    )
-    assert child.stdout is not None
-    first = child.stdout.readline()
-    try:
-        child.wait(timeout=seconds)
-    except subprocess.TimeoutExpired:
-        os.kill(child.pid, signal.SIGKILL)
-    rest = child.stdout.read().splitlines()
-    child.wait()
-    last = [first, *rest][-1].split(" s  ", 1)[-1].strip()
-    print(f"killed after: {last}", flush=True)
-    return last
-
-
 # --- the table ---------------------------------------------------------------------------------
 
 
@@ -147,8 +83,12 @@ def written(figures: dict[str, Any], size: Size) -> str:
         "",
         f"{size.features:,} features x {len(size.steps)} snapshots x {size.rows:,} rows x "
         f"{size.width}; run `{build['run']}`, made up by `tests/benchmarks/full_shape.py`. Peaks "
-        "are of the resident set, mapped pages of the inputs included. `inputs` is the hashing of "
-        "dictionary and snapshots, which a second build remembers.",
+        "are of the resident set, mapped pages of the inputs included; "
+        + ("each stage's is its own, reset before it. " if build["peaks_reset"] else
+           "they could not be reset, so each is that of the stages before it too. ")
+        + "`inputs` is the hashing of dictionary and snapshots, which a second build remembers. "
+        "The inputs were written or read just before: what fits into memory comes from the page "
+        "cache, not from the disk.",
         "",
         "| stage | minutes | CPU minutes | peak memory, GB |",
         "|---|---|---|---|",
@@ -167,7 +107,9 @@ def written(figures: dict[str, Any], size: Size) -> str:
         "## The plain way",
         "",
         "float32, measured on slices (`tests/benchmarks/plain_way.py`) and **extrapolated** "
-        "linearly in rows or features; memory is computed from the sizes of the tables, not run.",
+        "linearly in rows or features; memory is computed from the sizes of the tables, not run. "
+        "The sum of `here` is of `encode` and `promote`: it leaves out `inputs` and `measure`, as "
+        "the plain way does.",
         "",
         "| piece | minutes (extrapolated) | memory, GB (computed) | here |",
         "|---|---|---|---|",
@@ -184,23 +126,8 @@ def written(figures: dict[str, Any], size: Size) -> str:
         f"{minutes / max(ours, 1e-9):.1f} times faster |",
     ]
     if "kills" in figures:
-        lines += ["", "## Killed and resumed", "", *_kill_lines(figures["kills"])]
+        lines += ["", "## Killed and resumed", "", *lines_of(figures["kills"])]
     return "\n".join(lines) + "\n"
-
-
-def _kill_lines(kills: dict[str, Any]) -> list[str]:
-    verdict = "the same content digest" if kills["same"] else "ANOTHER content digest"
-    return [
-        f"`make bench-precompute-kills`: SIGKILL at {len(kills['moments'])} random moments (seed "
-        f"{kills['seed']}) of one build, each time resumed: {verdict} as the uninterrupted build "
-        f"(`{kills['digest'][:16]}`), {kills['leftovers']} unfinished files left, "
-        f"{kills['seconds'] / 60:.1f} minutes together.",
-        "",
-        "| killed at, s of work | last line before |",
-        "|---|---|",
-        *(f"| {moment} | {line} |" for moment, line in
-          zip(kills["moments"], kills["at"], strict=True)),
-    ]
 
 
 def main() -> int:
@@ -216,7 +143,8 @@ def main() -> int:
     run = make(args.store, size)
     kept = args.store / FIGURES
     figures = json.loads(kept.read_text()) if kept.is_file() else None
-    if not args.kills or figures is None or figures["build"]["run"] != run:
+    fits = figures is not None and figures["build"]["run"] == run and figures.get("code") == CODE
+    if not args.kills or not fits:
         figures = measured(args.store, run, args.threads)
     if args.kills:
         figures["kills"] = killed(args.store, run, args.threads, args.kills, figures["build"])

@@ -7,7 +7,6 @@ process reset its own, it is a peak per stage, else one that only grows.
 """
 
 import argparse
-import contextlib
 import json
 import resource
 import time
@@ -24,12 +23,16 @@ class Meter:
     def __init__(self) -> None:
         self.stages: list[dict[str, float | str]] = []
         self.name = "inputs"
+        self.reset = True
         self._begin()
+        print(f"{0:8.1f} s  inputs: started", flush=True)
 
     def _begin(self) -> None:
         self.clock, self.cpu = time.monotonic(), time.process_time()
-        with contextlib.suppress(OSError):
+        try:
             Path("/proc/self/clear_refs").write_text("5")
+        except OSError:
+            self.reset = False
 
     def end(self) -> None:
         """Close the stage under way."""
@@ -81,6 +84,7 @@ def main() -> None:
         "run": built.run, "digest": built.digest, "done": built.done,
         "seconds": round(time.monotonic() - began, 1),
         "stages": [s for s in meter.stages if s["seconds"] or s["stage"] in built.done],
+        "peaks_reset": meter.reset,
         "peak": max(int(s["peak"]) for s in meter.stages),
         "file_bytes": built.file.stat().st_size if built.file else 0,
     }

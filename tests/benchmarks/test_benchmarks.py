@@ -2,6 +2,9 @@
 
 import dataclasses
 import json
+import random
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +18,7 @@ from atlas.store import Store
 from atlas.vocabulary import vocabulary_bytes
 from precompute.publish import publish
 from precompute.stages import STAGES, precompute_run
-from tests.benchmarks import bench_precompute, full_shape
+from tests.benchmarks import bench_precompute, full_shape, kills
 from tests.benchmarks.plain_way import plain
 
 TINY = full_shape.Size(4_300, 4_250, 32, 256, full_shape.PYTHIA[::8], 6, 12.0, 512)
@@ -75,13 +78,76 @@ def test_the_table_is_written_from_what_was_measured(store: Path) -> None:
     assert all(piece["seconds"] > 0 for piece in pieces)
     stage = {"stage": "encode", "seconds": 60.0, "cpu": 120.0, "peak": 3_000_000_000}
     build = {"run": TINY.run, "digest": "d" * 64, "seconds": 90.0, "stages": [stage],
-             "peak": 3_000_000_000, "file_bytes": 10**8}
-    kills = {"moments": [1.0, 2.0], "at": ["a", "b"], "same": True, "digest": "d" * 64,
-             "leftovers": 0, "seconds": 120.0, "seed": 0}
+             "peak": 3_000_000_000, "peaks_reset": False, "file_bytes": 10**8}
+    at = [{"stage": "measure", "line": "a"}, {"stage": "write", "line": "b"}]
+    hit = {"at": at, "same": True, "digest": "d" * 64, "whole": "d" * 64, "swept": 1,
+           "leftovers": 0, "seconds": 120.0, "seed": 0}
     page = bench_precompute.written(
-        {"build": build, "plain": pieces, "kills": kills, "threads": 2, "machine": "a machine",
+        {"build": build, "plain": pieces, "kills": hit, "threads": 2, "machine": "a machine",
          "measured": "2026-01-01"}, TINY)
     assert "| encode | 1.00 | 2.00 | 3.00 |" in page
     assert "**extrapolated**" in page
     assert "SIGKILL at 2 random moments" in page
-    assert "| 2.0 | b |" in page
+    assert "| write | b |" in page
+    assert "could not be reset" in page
+    assert "page cache" in page
+    assert "leaves out `inputs` and `measure`" in page
+    assert "**ANOTHER**" in "".join(kills.lines_of(hit | {"same": False}))
+
+
+def test_moments_of_kills_are_drawn_over_all_stages() -> None:
+    seconds = dict.fromkeys(kills.ALL, 1.0) | {"encode": 1e6}
+    found = kills.aims(seconds, 10, random.Random(0))
+    assert found == kills.aims(seconds, 10, random.Random(0))
+    stages = [aim.stage for aim in found]
+    assert set(stages) == set(kills.ALL)
+    assert stages == sorted(stages, key=kills.ALL.index)
+    assert stages.count("encode") == 4
+    shares = [aim.share for aim in found if aim.stage == "encode"]
+    assert shares == sorted(shares)
+    assert len(kills.aims(seconds, 3, random.Random(0))) == 3
+
+
+def test_the_stage_under_way_is_read_from_the_lines() -> None:
+    lines = ["inputs: started", "measure: started", "measure: snapshot 1 of 2",
+             "measure: done in 0.1 s", "encode: kept from an earlier call", "promote: started",
+             "summarise: started", "tokens: started", "tokens: kinds", "tokens: done in 1.0 s"]
+    found = [kills.stage_of(lines[:n]) for n in range(len(lines) + 1)]
+    assert found == ["inputs"] * 2 + ["measure"] * 3 + ["encode", "promote", "summarise",
+                                                        "tokens", "tokens", "write"]
+
+
+@pytest.fixture
+def scripted(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Have the child of a kill be a few lines of a script instead of a build."""
+    def run(code: str) -> None:
+        text = "import time\nsay = lambda line: print('     0.0 s  ' + line, flush=True)\n" + code
+        monkeypatch.setattr(kills, "_command", lambda *_: [sys.executable, "-c", text])
+    return run
+
+
+def kill(stage: str, share: float, seconds: float) -> dict[str, str] | None:
+    aim = kills.Aim(stage, share)
+    return kills.kill_at(Path(), "run", 1, aim, seconds, random.Random(0))
+
+
+def test_a_child_that_ended_by_itself_was_not_killed(scripted: Callable[[str], None]) -> None:
+    scripted("say('inputs: started')")
+    assert kill("inputs", 0.9, 60.0) is None
+    scripted("say('tokens: kept'); say('write: the file, 1 MB'); time.sleep(60)")
+    assert kill("write", 0.01, 60.0) is None
+
+
+def test_a_kill_lands_in_its_stage_at_a_part_or_a_time(scripted: Callable[[str], None]) -> None:
+    scripted("say('inputs: started'); time.sleep(60)")
+    assert kill("inputs", 0.0, 1.0) == {"stage": "inputs", "line": "inputs: started"}
+    scripted("say('encode: started')\n"
+             "for n in range(1, 100): say(f'encode: block {n} of 100'); time.sleep(0.01)")
+    hit = kill("encode", 0.5, 20.0)
+    assert hit is not None
+    assert hit["stage"] == "encode"
+    assert 50 <= int(hit["line"].split()[2]) < 100
+    scripted("say('encode: kept from an earlier call'); say('promote: started'); time.sleep(60)")
+    hit = kill("encode", 0.5, 60.0)
+    assert hit is not None
+    assert hit["stage"] == "promote"

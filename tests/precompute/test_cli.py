@@ -24,8 +24,8 @@ from precompute import bundle, cli, serve
 from precompute.commands import build, output
 from precompute.inventory import find_released, released, state
 from precompute.safety import writer_lock
-from precompute.stages import STAGES
-from tests.tiny import EMBEDDING, LARGE_MODEL, PRISM, RUNS, SEED0, SMALL, STEPS
+from precompute.stages import STAGES, precompute_run
+from tests.tiny import EMBEDDING, LARGE_MODEL, PRISM, RUNS, SEED0, SEED1, SMALL, STEPS
 from tests.tiny import tiny_store as make
 from trainer import demo, recipes
 
@@ -128,7 +128,7 @@ class TestLooking:
                 assert set(found[part]) == {"explained_variance", "l0", "dead_rate"}
         status, out, _ = call("verify", run_path(tiny_store, PRISM))
         assert status == 0
-        assert "reproduced within 0.001" in out
+        assert "reproduced: explained_variance within 0.001" in out
 
     def test_verify_tells_a_wrong_figure(self, call: Call, own_store: Path) -> None:
         metrics = run_path(own_store, SEED0) / "metrics.json"
@@ -425,6 +425,17 @@ class TestBuild:
             said.append(out)
         assert "its part is done" in said[0]
         assert "serve --store" in said[1]
+        assert [r["run"] for r in answer(call("runs", "--json", "--store", store))] == [SEED0]
+
+    def test_a_process_that_wrote_one_run_of_two_publishes_it(
+        self, call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        store = make(tmp_path / "unbuilt", runs=[SEED0, SEED1], built=False)
+        precompute_run(store, SEED0, rank=1, world_size=2)
+        monkeypatch.setattr(build, "_demo_runs", lambda store: [SEED0, SEED1])
+        monkeypatch.setattr(build, "write_card", lambda store: None)
+        status, _, err = call("build", "demo", "--rank", 0, "--world-size", 2, "--store", store)
+        assert status == 0, err
         assert [r["run"] for r in answer(call("runs", "--json", "--store", store))] == [SEED0]
 
     def test_unknown(self, refused: Callable[..., str], tiny_store: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from atlas.errors import InvalidValue, StoreBusy
+from atlas.errors import BrokenArtifact, InvalidValue, StoreBusy
 from atlas.store import POINTER
 from atlas.tensor_files import read_json
 from precompute import parts as parts_module
@@ -101,6 +101,51 @@ def test_a_part_that_another_process_put_there_meanwhile_stays(tmp_path: Path) -
     assert list(tmp_path.rglob(f"{STAGED}*")) == []
 
 
+def test_a_part_that_appears_just_before_the_rename_is_not_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine, theirs = Parts(tmp_path, "count", 1, {}), Parts(tmp_path, "count", 1, {})
+    Parts(tmp_path, "count", 1, {"input": "old"}).do(work, lambda line: None, every)
+    seen: list[int] = []
+
+    def slow_disk(path: Path) -> None:
+        monkeypatch.undo()
+        theirs.do(work, lambda line: None, every)
+        seen.append(theirs.path(0).stat().st_ino)
+
+    monkeypatch.setattr(parts_module, "sync_files", slow_disk)
+    mine.do(work, lambda line: None, every)
+    assert mine.path(0).stat().st_ino == seen[0]
+    assert mine.whole(0)
+    assert list(tmp_path.rglob(f"{STAGED}*")) == []
+
+
+def test_reading_waits_for_a_part_that_is_being_put_into_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = Parts(tmp_path, "count", 1, {})
+    parts.do(work, lambda line: None, every)
+    aside = parts.path(0).rename(tmp_path / "aside")
+    monkeypatch.setattr(parts_module.time, "sleep", lambda s: aside.rename(parts.path(0)))
+    assert int(parts.read(0)["square"]) == 0
+
+
+def test_reading_what_is_not_there_or_is_of_others_says_so(tmp_path: Path) -> None:
+    parts = Parts(tmp_path, "count", 1, {"device": "cpu"})
+    with pytest.raises(BrokenArtifact, match="part of count is not there"):
+        parts.read(0)
+    Parts(tmp_path, "count", 1, {"device": "cuda"}).do(work, lambda line: None, every)
+    assert parts.differs(0)
+    with pytest.raises(BrokenArtifact, match="was made from something else") as caught:
+        parts.read(0)
+    assert "\n" not in str(caught.value)
+    parts.do(work, lambda line: None, every)
+    assert not parts.differs(0)
+    (parts.path(0) / "square.npy").unlink()
+    with pytest.raises(BrokenArtifact, match="lost a file"):
+        parts.read(0)
+
+
 @pytest.mark.parametrize("run", [SEED0, PRISM])
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)])
 def test_ranks_together_give_what_one_process_gives(
@@ -145,13 +190,74 @@ def test_a_crew_and_a_stranger_keep_out_of_each_other_s_way(store: Path) -> None
     with safety.writer_lock(folder, "run", crew=3):
         with safety.writer_lock(folder, "run", crew=3):
             pass
-        for crew in (1, 2):
-            with pytest.raises(StoreBusy, match=f"process {os.getpid()}"), \
+        for crew, error in ((1, StoreBusy), (2, InvalidValue)):
+            with pytest.raises(error, match=f"process {os.getpid()}"), \
                  safety.writer_lock(folder, "run", crew=crew):
                 pass
     with safety.writer_lock(folder, "run"), pytest.raises(StoreBusy):
         precompute_run(store, SEED0, rank=0, world_size=3)
     assert (folder / safety.LOCK).read_text() == ""
+
+
+def said_by(device: str, **other: object) -> dict[str, object]:
+    return {"device": device, "world_size": 2, "code": 1, "inputs": {"a": "1", "b": "2"}} | other
+
+
+@pytest.mark.parametrize(("other", "words"), [
+    (said_by("cuda"), ["cpu", "cuda", "--device cpu"]),
+    (said_by("cpu", world_size=3), ["2", "3", "--world-size"]),
+    (said_by("cpu", code=2), ["code 1", "code 2", "version"]),
+    (said_by("cpu", inputs={"a": "1", "b": "x"}), ["b (2)", "b (x)", "same files"]),
+])
+def test_a_crew_whose_members_disagree_is_refused_in_a_line(
+    tmp_path: Path, other: dict[str, object], words: list[str]
+) -> None:
+    with safety.writer_lock(tmp_path, "run", crew=2):
+        safety.join_crew(tmp_path, "run x", said_by("cpu"))
+        with safety.writer_lock(tmp_path, "run", crew=2):
+            safety.join_crew(tmp_path, "run x", said_by("cpu"))
+            with pytest.raises(InvalidValue) as caught:
+                safety.join_crew(tmp_path, "run x", other)
+            assert caught.value.status == 2
+            assert "\n" not in str(caught.value)
+            assert all(word in str(caught.value) for word in words), str(caught.value)
+        with pytest.raises(InvalidValue):
+            safety.join_crew(tmp_path, "run x", other)
+    assert not (tmp_path / safety.CREW).exists()
+    with safety.writer_lock(tmp_path, "run", crew=2):
+        safety.join_crew(tmp_path, "run x", other)
+
+
+def test_what_a_killed_crew_said_does_not_bind_the_next(tmp_path: Path) -> None:
+    child = os.fork()
+    if child == 0:
+        with safety.writer_lock(tmp_path, "run", crew=2):
+            safety.join_crew(tmp_path, "run x", said_by("cuda"))
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert (tmp_path / safety.CREW).exists()
+    with safety.writer_lock(tmp_path, "run", crew=2):
+        safety.join_crew(tmp_path, "run x", said_by("cpu"))
+
+
+def test_a_process_of_another_device_is_refused_while_the_others_live(store: Path) -> None:
+    folder = store / "runs" / SEED0
+    with safety.writer_lock(folder, "run", crew=3):
+        precompute_run(store, SEED0, rank=0, world_size=3)
+        crew = read_json(folder / safety.CREW)
+        (folder / safety.CREW).write_text(json.dumps(crew | {"device": "cuda"}))
+        with pytest.raises(InvalidValue, match="--device cpu"):
+            precompute_run(store, SEED0, rank=1, world_size=3)
+
+
+def test_parts_of_another_device_are_named_by_who_leaves_the_rest(store: Path) -> None:
+    folder = store / "runs" / SEED0
+    precompute_run(store, SEED0, rank=0, world_size=2)
+    for path in (folder / "stages" / "encode" / "parts").glob(f"0*/{MANIFEST}"):
+        path.write_text(json.dumps(read_json(path) | {"key": "that of another device"}))
+    lines: list[str] = []
+    assert precompute_run(store, SEED0, report=lines.append, rank=1, world_size=2).file is None
+    assert "3 of them are there, made on another device than cpu" in lines[-1]
 
 
 def test_a_crew_spans_machines_and_a_stranger_on_another_is_honoured(

@@ -1,12 +1,17 @@
 """Who says which of how many processes this is, and what is refused."""
 
+import shutil
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from atlas.errors import InvalidValue
-from precompute.ranks import Rank, from_environment, precompute_with_ray
+from atlas.store import POINTER
+from atlas.tensor_files import read_json
+from precompute.ranks import Rank, from_environment, own_device, precompute_with_ray
+from precompute.stages import clean_stages
+from tests.tiny import SEED0
 
 TORCHRUN = {"RANK": "2", "WORLD_SIZE": "4", "LOCAL_RANK": "0"}
 ARRAY = {"SLURM_ARRAY_TASK_ID": "7", "SLURM_ARRAY_TASK_MIN": "5", "SLURM_ARRAY_TASK_COUNT": "3",
@@ -51,6 +56,22 @@ def test_nonsense_is_refused(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(("name", "world", "environ", "count", "device"), [
+    ("cuda", 4, TORCHRUN | {"LOCAL_RANK": "2"}, 4, "cuda:2"),
+    ("cuda", 8, SRUN | {"SLURM_LOCALID": "3"}, 4, "cuda:3"),
+    ("cuda", 8, SRUN | {"SLURM_LOCALID": "5"}, 4, "cuda:1"),
+    ("cuda", 8, SRUN | {"SLURM_LOCALID": "5"}, 1, "cuda:0"),
+    ("cuda:1", 4, TORCHRUN | {"LOCAL_RANK": "2"}, 4, "cuda:1"),
+    ("cpu", 4, TORCHRUN | {"LOCAL_RANK": "2"}, 4, "cpu"),
+    ("cuda", 1, {"SLURM_LOCALID": "0"}, 4, "cuda"),
+    ("cuda", 4, {}, 4, "cuda"),
+])
+def test_processes_of_one_machine_take_its_gpus_in_turn(
+    name: str, world: int, environ: dict[str, str], count: int, device: str
+) -> None:
+    assert own_device(name, Rank(0, world, "test"), environ, count) == device
+
+
 def test_alone_is_said_so() -> None:
     assert from_environment(None, None, {}) == Rank(0, 1, "alone")
 
@@ -59,3 +80,14 @@ def test_alone_is_said_so() -> None:
 def test_without_ray_the_command_that_installs_it_is_named() -> None:
     with pytest.raises(InvalidValue, match=r"pip install 'readout-atlas\[ray\]'"):
         precompute_with_ray(Path("."), "demo/x", 2)
+
+
+@pytest.mark.skipif(find_spec("ray") is None, reason="Ray is an extra and is not installed here")
+def test_ray_gives_what_one_process_gives(tiny_store: Path, tmp_path: Path) -> None:
+    store = Path(shutil.copytree(tiny_store, tmp_path / "store"))
+    clean_stages(store, SEED0)
+    (store / "runs" / SEED0 / POINTER).unlink()
+    lines: list[str] = []
+    built = precompute_with_ray(store, SEED0, 2, report=lines.append)
+    assert built.digest == read_json(tiny_store / "runs" / SEED0 / POINTER)["digest"]
+    assert lines[-1] == f"{SEED0}: 2 of 2 processes done"
