@@ -56,9 +56,13 @@ class SparseCode:
     @cached_property
     def _by_feature(self) -> CSR:
         # one stable sort of one whole number: a sort by three keys takes five times as long
-        bits = np.ascontiguousarray(self.p, dtype=np.float32).view(np.int32).astype(np.int64)
-        rising = np.where(bits < 0, -(2**31) - bits, bits)
-        key = (self.feature.astype(np.int64) << 32) + (2**31 - 1 - rising)
+        bits = np.ascontiguousarray(self.p, dtype=np.float32).view(np.int32)
+        rising = np.where(bits < 0, np.int32(-(2**31)) - bits, bits)
+        key = self.feature.astype(np.int64)  # in place from here: a code may have 2^26 entries
+        key <<= 32
+        key += 2**31 - 1
+        key -= rising
+        del rising
         order = torch.from_numpy(key).sort(stable=True).indices.numpy()
         offsets = _offsets(self.feature, self.n_features)
         return CSR(offsets, self.token[order], self.p[order])
@@ -201,6 +205,7 @@ def firing(code: SparseCode, norms: Array, threshold: Array) -> tuple[np.ndarray
         middle = (low + high) // 2
         on = (values[np.minimum(middle, last)] * norms > threshold) & (low < high)
         low, high = np.where(on, middle + 1, low), np.where(on, high, np.minimum(middle, high))
-    before = np.concatenate([[0.0], np.cumsum(groups.values, dtype=np.float64)])
+    before = np.zeros(len(groups.values) + 1)
+    np.cumsum(groups.values, dtype=np.float64, out=before[1:])
     first = groups.offsets[:-1]
     return low - first, before[low] - before[first]

@@ -211,7 +211,12 @@ def noise_floor(code: SparseCode, d_model: int) -> np.ndarray:
     The least-squares direction of activations a over such rows is a mean of noise. A norm at
     this height says nothing of the rows (demo §5.4). Infinite for a feature that never fires.
     """
-    energy = np.bincount(code.feature, code.p.astype(np.float64) ** 2, minlength=code.n_features)
-    floor = np.full(code.n_features, np.inf)
+    square = np.square(code.p, dtype=np.float64)
+    return floor_of_energy(np.bincount(code.feature, square, minlength=code.n_features), d_model)
+
+
+def floor_of_energy(energy: np.ndarray, d_model: int) -> np.ndarray:
+    """The same from the sums of a^2, (D,)."""
+    floor = np.full(len(energy), np.inf)
     np.divide(d_model, energy, out=floor, where=energy > 0)
     return np.sqrt(floor)

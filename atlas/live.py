@@ -103,7 +103,7 @@ class Explanation:
     rows: tuple[Row, ...]
     """One per snapshot asked for, in the order of training."""
     note: str | None
-    """What was done to the prompt or to the logits, None if nothing was."""
+    """What was done to the prompt, the logits or the kept code, None if nothing was."""
     softcap: float | None = None
     """Cap of the model's own logits; the ledgers take apart what comes before it."""
 
@@ -181,7 +181,7 @@ def decompose_prompt(
         target_text=draw_token(tokenizer, score.target),
         versus_text=None if score.versus is None else draw_token(tokenizer, score.versus),
         rows=tuple(rows),
-        note="; ".join(filter(None, (note, _cap_note(model.softcap)))) or None,
+        note="; ".join(filter(None, (note, _cap_note(model.softcap), card.cut))) or None,
         softcap=model.softcap,
     )
 

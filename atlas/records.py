@@ -53,7 +53,9 @@ class RunCard:
     statistics: dict[str, Any]
     """Statistics of the whole run by name, None where it has too few snapshots: `cusum_observed`
     with its permutation null `cusum_p`, `cusum_z` and `cusum_draws`, and `rate_rotation_r`;
-    empty when they were not computed."""
+    empty when they were not computed. Of a code that was cut also `code_entries` and
+    `code_entries_kept`, `code_activation_kept` (their share of the summed p), `code_row_limit`
+    (most entries of a row) and `code_row_mean` (entries of a row before that)."""
     problem: str | None = None
     """Why its features cannot be read, with the mending command; None when they can."""
 
@@ -61,6 +63,21 @@ class RunCard:
     def revision(self) -> str | None:
         """The revision of a finished model that has no pretraining step; None where it has."""
         return self.config.get("revision")
+
+    @property
+    def cut(self) -> str | None:
+        """What is kept of a sparse code that was too large to keep; None where all of it is."""
+        names = ("code_row_limit", "code_row_mean", "code_activation_kept")
+        limit, mean, share = (self.statistics.get(name) for name in names)
+        for value in (limit, mean, share):  # a shared store may say anything
+            if not isinstance(value, int | float) or not 0 <= value < 1e9:
+                return None
+        # a mean below the limit: only some rows have more
+        features = f"{limit:,} of {mean:,.0f}" if mean > limit else f"{limit:,}"
+        return (
+            f"the strongest {features} features a row are kept, {100 * share:.1f} % of the "
+            "activation; the rest is in the residual"
+        )
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,8 @@ PROMOTED = 12
 NEIGHBOURS = 20
 """Neighbours kept per feature."""
 FIRING = 200
-"""Firing tokens kept per feature, strongest first; the code by token has all of them."""
+"""Firing tokens kept per feature, strongest first; the code by token has all of them, and those
+the dictionary was not fitted to."""
 COSINE_DECIMALS = 3
 """Decimals kept of a cosine: rounded numbers pack into half the space."""
 DUPLICATE = 0.9
@@ -207,13 +208,14 @@ RUN_TABLES: tuple[Table, ...] = (
     _table(
         "code_by_feature", "feature", "The sparse code, by feature: its strongest tokens.",
         ("feature", "INTEGER NOT NULL", "Index of the feature."),
-        ("tokens", "INTEGER[]", "Tokens on which it fires at one snapshot or more: the 200 "
-                                "strongest, strongest first."),
+        ("tokens", "INTEGER[]", "Tokens on which it fires at one snapshot or more, among those the "
+                                "dictionary was fitted to: the 200 strongest, strongest first."),
         ("p", "FLOAT[]", "Their pre-activations, shared by all snapshots; of a prism, row norm "
                          "times code."),
     ),
     _table(
-        "code_by_token", "token", "The sparse code, by token, whole.",
+        "code_by_token", "token", "The sparse code, by token: whole, or of very large ones the "
+                                  "strongest entries of each token, as the run's statistics say.",
         ("token", "INTEGER NOT NULL", "Vocabulary entry."),
         ("features", "INTEGER[]", "Features that fire on it at one snapshot or more, in order."),
         ("p", "FLOAT[]", "Their pre-activations, shared by all snapshots, to about a thousandth "
@@ -266,16 +268,22 @@ CATALOG_TABLES: tuple[Table, ...] = (
          "1 - squared error / squared length of the standardised rows, all snapshots (§6.2); for "
          "a prism, of the unit rows."),
         ("l0", _FINITE.format("l0"), "Mean number of features that fire on a row and snapshot."),
-        ("dead_rate", _SHARE.format("dead_rate"), "Share of features that never fire (§6.1)."),
+        ("dead_rate", _SHARE.format("dead_rate"),
+         "Share of features that fire on at most one in a million (row, snapshot) pairs (§6.1)."),
         ("legible_share", _SHARE.format("legible_share"),
          "Share of live features whose firing tokens belong to one kind."),
         ("legible_null", _SHARE.format("legible_null"),
          "The same share when token identities are shuffled."),
-        ("n_alive", "INTEGER NOT NULL", "Features that fire at all."),
+        ("n_alive", "INTEGER NOT NULL", "Features that fire on more than one in a million (row, "
+                                        "snapshot) pairs."),
         ("statistics", "JSON", "Statistics of the whole run: the change statistic of its rates "
                                "(cusum_observed) with its permutation null (cusum_p, cusum_z, "
                                "cusum_draws; §7.4) and the correlation of rate change and turn "
-                               "(rate_rotation_r; §7.3)."),
+                               "(rate_rotation_r; §7.3). Of a code too large to keep also how many "
+                               "entries it has and how many are kept (code_entries, "
+                               "code_entries_kept), their share of the summed p "
+                               "(code_activation_kept), and how many a row keeps at most and has "
+                               "on average (code_row_limit, code_row_mean)."),
         ("hash", "VARCHAR NOT NULL", "Digest of everything derived from the run."),
         ("file", "VARCHAR NOT NULL", "Its file, relative to the store."),
         ("bytes", "BIGINT NOT NULL", "Size of that file."),

@@ -10,7 +10,7 @@ from atlas import figures, markup
 from atlas.chance import chance_cosine
 from atlas.errors import NotFound
 from atlas.markup import Bar, Fact, HeatCell, HeatColumn
-from atlas.records import FeatureCard, Filters, TokenList
+from atlas.records import FeatureCard, FeatureInfo, Filters, RunCard, TokenList
 from pages import shared, trust
 
 # Snapshots of the heat table; more would not fit their tokens at 1280 pixels.
@@ -61,7 +61,7 @@ def draw_header(view: shared.Here, card: FeatureCard) -> None:
     elif info.alive:
         kind = "no single kind passes the test of legibility"
     else:
-        kind = "dead: it fires on no row"
+        kind = "dead: it fires on at most one in a million (row, snapshot) pairs"
     meanings = shared.comments(view.store.digest).get("feature", {})
 
     def fact(name: str, value: str, column: str) -> Fact:
@@ -282,9 +282,18 @@ def draw_firing(view: shared.Here, card: FeatureCard, most: int = FIRING) -> Non
         "trained on are not listed.",
     )
     if not len(firing.tokens):
-        shared.say("None: the feature is dead.")
+        shared.say(why_none(view.card, card.info))
         return
     _draw_tokens(view, firing, most)
+
+
+def why_none(run: RunCard, info: FeatureInfo) -> str:
+    """Why a feature has no firing tokens to list."""
+    if not info.n_tokens:
+        return "None: the feature is dead."
+    only = "It fires only on rows without a token, or on tokens too rare to have been trained on"
+    return f"{only}, or where stronger features fill what is kept of a row." if run.cut \
+        else f"{only}."
 
 
 def draw_promoted_once(view: shared.Here, card: FeatureCard) -> None:

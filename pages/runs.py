@@ -154,6 +154,8 @@ def draw_made(view: shared.Here) -> None:
         st.space("small")
         shared.caption("", "Quality, as recorded by the training")
         st.html(markup.definitions(flat(card.metrics), code=True, columns=2))
+        if card.cut:
+            shared.caption("Sparse code:", f"{card.cut}.")
     with right:
         shared.caption("", "Provenance")
         st.html(markup.definitions(

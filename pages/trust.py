@@ -51,6 +51,8 @@ def sentences(view: shared.Here, card: FeatureCard) -> list[tuple[str, str]]:
             f"{corrected}; step {markup.step_name(info.birth_step)} by the plain rule, half the "
             "largest norm",
         ))
+    if view.card.cut:
+        found.append(("its code", view.card.cut))
     found.append(("its index", "means nothing in another run; seeds number their features anew"))
     return found
 

@@ -5,17 +5,92 @@ dictionary cannot have (the norm of a prism's unit direction, the turn of a sing
 nan, an index that it cannot have is K; the tables turn both into NULL.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
 from atlas import lifecycle
-from atlas.codes import SparseCode
+from atlas.codes import SparseCode, firing
 
 Arrays = dict[str, np.ndarray]
+MAX_ENTRIES = 2**26
+"""Entries of the code that are kept of a run, as many of every row: a dictionary with an L0
+in the thousands has hundreds of millions, and every one takes some 84 bytes of memory."""
 QUANTILES = (0.05, 0.25, 0.50, 0.75, 0.95)
 NULL_QUANTILES = (0.05, 0.50, 0.95)
 """Of the cosines that random directions reach at a rank of their promoted tokens."""
 METRICS = ("norm", "rate", "rotation", "to_terminal")
 """Measures whose spread over the population is kept."""
+
+
+class Gate(NamedTuple):
+    """What decides where a feature of a crosscoder fires."""
+
+    norms: np.ndarray
+    """(K, D)."""
+    threshold: np.ndarray
+    """(D,)."""
+
+
+def row_limit(n_rows: int) -> int:
+    """Entries of a row that are kept, of so many rows."""
+    return max(MAX_ENTRIES // n_rows, 1)
+
+
+def cut_rows(block: Arrays, most: int, n_features: int, gate: Gate | None) -> Arrays:
+    """A block of the code with the strongest `most` entries of every row.
+
+    Strong is a large p times the longest norm of the feature, of a prism (no gate) a large p; of
+    equals the first feature. A block whose rows have no more than `most` on average is returned as
+    it is: a few long rows fill no memory. One that loses entries gets what `whole_counts` finds in
+    all of them.
+    """
+    token, p = block["token"], block["p"]
+    if len(p) <= most * len(block["residual"]):
+        return block
+    starts = np.flatnonzero(np.diff(token, prepend=-1))
+    sizes = np.diff(starts, append=len(token))
+    strength = p if gate is None else p * gate.norms.max(axis=0)[block["feature"]]
+    kept = np.ones(len(p), dtype=bool)
+    for start, size in zip(starts[sizes > most], sizes[sizes > most], strict=True):
+        order = np.argsort(-strength[start : start + size], kind="stable")
+        kept[start + order[most:]] = False
+    code = {name: block[name][kept] for name in ("token", "feature", "p")}
+    return block | code | whole_counts(block, n_features, gate)
+
+
+def whole_counts(block: Arrays, n_features: int, gate: Gate | None) -> Arrays:
+    """What a block's entries count and sum up to, so that they need not be kept.
+
+    Returns:
+        fired (K, D) int64 rows on which a feature fires and sums (K, D) of p over them; served
+        (D,) int64 rows on which it fires at all, mass and energy (D,) of p and p^2 over those.
+    """
+    feature, p = block["feature"], block["p"]
+    served = np.bincount(feature, minlength=n_features)
+    mass = np.bincount(feature, p, minlength=n_features)
+    if gate is None:
+        fired, sums = served[None], mass[None]
+    else:
+        code = SparseCode(block["token"], feature, p, len(block["residual"]), n_features)
+        fired, sums = firing(code, *gate)
+    energy = np.bincount(feature, np.square(p, dtype=np.float64), minlength=n_features)
+    return {"fired": fired, "sums": sums, "served": served, "mass": mass, "energy": energy}
+
+
+def kept_of_code(encoded: Arrays) -> dict[str, float]:
+    """What is kept of a code that was cut, for the run's statistics; empty when all of it is."""
+    if "fired" not in encoded:
+        return {}
+    rows, entries = int(encoded["size"][0]), int(encoded["served"].sum())
+    share = encoded["p"].sum(dtype=np.float64) / encoded["mass"].sum()
+    return {
+        "code_entries": entries,
+        "code_entries_kept": len(encoded["p"]),
+        "code_activation_kept": round(float(share), 6),
+        "code_row_limit": row_limit(rows),
+        "code_row_mean": round(entries / rows, 1),
+    }
 
 
 def code_of(arrays: Arrays) -> SparseCode:

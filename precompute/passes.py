@@ -22,7 +22,7 @@ from atlas.geometry import Extremes
 from atlas.prism import Prism, decode, encode, normalise_rows
 from atlas.schema import PROMOTED
 from atlas.screening import RoughEncoder, unit
-from precompute.derive import Arrays
+from precompute.derive import Arrays, Gate, cut_rows, row_limit
 from precompute.sources import BATCH, Dictionary, PrismDictionary, Snapshots, Source
 
 CHUNK = 4096
@@ -123,6 +123,17 @@ class Encoding:
     def block(self, start: int, stop: int) -> Arrays:
         """Code and left-over of rows start to stop: token, feature, p; residual, total (B, K).
 
+        The left-over is that of the whole code, of which `cut_rows` may keep a part.
+        """
+        gate = None
+        if isinstance(self.source, Dictionary):
+            gate = Gate(self.norms.cpu().numpy(), self.threshold.cpu().numpy())
+        most = row_limit(self.snapshots.n_rows)
+        return cut_rows(self._whole(start, stop), most, self.source.n_features, gate)
+
+    def _whole(self, start: int, stop: int) -> Arrays:
+        """The same with every entry.
+
         Where the device has too little memory the block is halved, down to one training batch.
         """
         work = self._prism if isinstance(self.source, PrismDictionary) else self._crosscoder
@@ -138,7 +149,7 @@ class Encoding:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         middle = start + batches // 2 * self.source.batch
-        parts = self.block(start, middle), self.block(middle, stop)
+        parts = self._whole(start, middle), self._whole(middle, stop)
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     # a crosscoder

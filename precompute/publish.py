@@ -135,15 +135,13 @@ def _table(rows: list[dict[str, Any]], names: list[str]) -> pa.Table:
 
 def _run_row(store: Path, built: _Built) -> dict[str, Any]:
     meta = built.meta
-    config, metrics = json.loads(meta["config"]), json.loads(meta["metrics"])
-    measured = json.loads(meta["measured"])
+    config, measured = json.loads(meta["config"]), json.loads(meta["measured"])
     return {
         **{name: config[name] for name in ("run", "model", "model_name", "matrix", "kind", "seed")},
         "steps": config["steps"],
         "d_sae": config["config"]["d_sae"],
         "d_model": config["config"]["d_model"],
-        **{name: metrics.get(name, measured[name])
-           for name in ("explained_variance", "l0", "dead_rate")},
+        **{name: measured[name] for name in ("explained_variance", "l0", "dead_rate")},
         **{name: _number(meta[name]) for name in ("legible_share", "legible_null")},
         "n_alive": int(meta["n_alive"]),
         "hash": built.pointer["digest"],

@@ -13,7 +13,16 @@ from atlas import geometry, lifecycle
 from atlas.codes import SparseCode, contributions, firing
 from atlas.crosscoder import DEAD_RATE
 from atlas.schema import NEIGHBOURS
-from precompute.derive import METRICS, NULL_QUANTILES, QUANTILES, Arrays, code_of, token_index
+from precompute.derive import (
+    METRICS,
+    NULL_QUANTILES,
+    QUANTILES,
+    Arrays,
+    Gate,
+    code_of,
+    token_index,
+    whole_counts,
+)
 from precompute.statistics import duplicates, life_statistics, null_overlap, population_map
 
 
@@ -26,17 +35,22 @@ def encoded_arrays(
         measured: one a snapshot. blocks: one a block of rows, in order.
         threshold: (D,); None for a prism, which has no gate: its norms, threshold, mean and scale
             are nan, and its p is in raw units.
+
+    Where a block was cut, the counts and sums of the whole code are among the arrays.
     """
     gone = {name: np.concatenate([block[name] for block in blocks])
             for name in ("token", "feature", "p", "residual", "total")}
     moments = {name: np.stack([part[name] for part in measured]) for name in ("mean", "scale")}
     count = len(measured)
+    gate = None
     if threshold is None:
         norms = np.full((1, n_features), np.nan, dtype=np.float32)
         threshold = np.full(n_features, np.nan, dtype=np.float32)
         moments = {name: np.full_like(values, np.nan) for name, values in moments.items()}
     else:
         norms = np.stack([part["norms"] for part in measured])
+        gate = Gate(norms, threshold)
+    gone |= _whole(blocks, n_features, gate)
     turns = {name: np.stack([part[name] for part in measured])
              for name in ("rotation", "to_terminal") if name in measured[0]}
     return gone | moments | turns | {
@@ -46,6 +60,19 @@ def encoded_arrays(
         "norms": norms,
         "threshold": threshold,
     } | ({} if count == 1 else {"rotation": turns["rotation"][:-1]})
+
+
+def _whole(blocks: list[Arrays], n_features: int, gate: Gate | None) -> Arrays:
+    """Counts and sums of the whole code, added up block by block; none if none was cut."""
+    if not any("fired" in block for block in blocks):
+        return {}
+    counts = (block if "fired" in block else whole_counts(block, n_features, gate)
+              for block in blocks)
+    found: Arrays = {}
+    for block in counts:
+        for name in ("fired", "sums", "served", "mass", "energy"):
+            found[name] = found[name] + block[name] if name in found else block[name]
+    return found
 
 
 def life_arrays(
@@ -61,7 +88,10 @@ def life_arrays(
     code, norms = code_of(encoded), encoded["norms"]
     count, features = norms.shape
     gated = not np.isnan(norms).any()
-    if gated:
+    if "fired" in encoded:
+        fired, sums = encoded["fired"], encoded["sums"]
+        contribution = (sums * (norms if gated else 1) / code.n_tokens).mean(axis=0)
+    elif gated:
         fired, sums = firing(code, norms, encoded["threshold"])
         contribution = (sums * norms / code.n_tokens).mean(axis=0)
     else:
@@ -73,7 +103,8 @@ def life_arrays(
         "rates": rates,
         "alive": alive,
         "contribution": contribution,
-        "n_tokens": np.bincount(code.feature, minlength=features),
+        "n_tokens": encoded["served"] if "served" in encoded
+        else np.bincount(code.feature, minlength=features),
         "norm_max": norms.max(axis=0),
         "norm_final": norms[-1],
         "rate_max": rates.max(axis=0),
@@ -125,7 +156,8 @@ def _course(
     rotation, to_terminal = encoded["rotation"], encoded["to_terminal"]
     table = lifecycle.lifecycle(rates, to_terminal, rotation, norms)
     birth, death = lifecycle.births_and_deaths(norms)
-    floor = geometry.noise_floor(code, width)
+    floor = geometry.floor_of_energy(encoded["energy"], width) if "energy" in encoded \
+        else geometry.noise_floor(code, width)
     turned = np.where(np.isnan(rotation), -np.inf, rotation)
     turns = turned.max(axis=0)
     return {

@@ -16,7 +16,7 @@ from atlas.codes import CSR, SparseCode
 from atlas.labels import SCHEMES
 from atlas.lifecycle import tau
 from atlas.schema import COSINE_DECIMALS, FIRING
-from precompute.derive import METRICS, Arrays, code_of, population_counts
+from precompute.derive import METRICS, Arrays, code_of, kept_of_code, population_counts
 from precompute.statistics import run_statistics
 
 ENTRIES = 65_536
@@ -36,7 +36,8 @@ def run_rows(
 
     The meta table gets the statistics of the run as an entry of their own.
     """
-    meta = {**meta, "statistics": json.dumps(run_statistics(lives), sort_keys=True)}
+    statistics = run_statistics(lives) | kept_of_code(encoded)
+    meta = {**meta, "statistics": json.dumps(statistics, sort_keys=True)}
     code = rounded(code_of(encoded), encoded["norms"], encoded["threshold"])
     features = np.arange(code.n_features, dtype=np.int32)
     by_token = code.by_token()
@@ -106,10 +107,11 @@ def of_rows(groups: CSR, kept: np.ndarray) -> CSR:
 
 def strongest(groups: CSR, n: int) -> CSR:
     """The first n entries of each row."""
-    sizes = np.diff(groups.offsets)
-    place = np.arange(len(groups.columns)) - np.repeat(groups.offsets[:-1], sizes)
-    offsets = np.concatenate([[0], np.cumsum(np.minimum(sizes, n))])
-    return CSR(offsets, groups.columns[place < n], groups.values[place < n])
+    sizes = np.minimum(np.diff(groups.offsets), n)
+    place = np.arange(n)
+    at = (groups.offsets[:-1, None] + place)[place < sizes[:, None]]
+    offsets = np.concatenate([[0], np.cumsum(sizes)])
+    return CSR(offsets, groups.columns[at], groups.values[at])
 
 
 def _snapshot(steps: Sequence[int], encoded: Arrays, lives: Arrays, tokens: Arrays) -> pa.Table:

@@ -3,13 +3,17 @@
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from atlas.places import APP, STORE_VARIABLE
-from tests.tiny import EMBEDDING, PRISM, RUNS, SEED0, SMALL, STEPS, WIDTH, V
+from atlas.records import FeatureCard, TokenList
+from pages import shared
+from tests.tiny import DEAD, EMBEDDING, PRISM, RUNS, SEED0, SMALL, STEPS, WIDTH, V
 
 FILES = {
     "feature": "features.py",
@@ -169,6 +173,25 @@ def test_a_feature_page_shows_its_parts(open_page: Open) -> None:
     code = " ".join(block.value for block in app.code)
     assert "feature=0" in code
     assert f"store.feature('{SEED0}', 0)" in code
+
+
+def test_a_feature_without_firing_tokens_says_why(
+    open_page: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dead = text_of(calm(open_page("feature", run=SEED0, feature=DEAD)))
+    assert "None: the feature is dead." in dead
+    assert "dead: it fires on at most one in a million (row, snapshot) pairs" in dead
+    real = shared.feature_card
+
+    def unlisted(*asked: object) -> FeatureCard:
+        none = TokenList(np.zeros(0, np.int32), np.zeros(0, np.float32), ())
+        return replace(real(*asked), firing=none)
+
+    monkeypatch.setattr(shared, "feature_card", unlisted)
+    shown = text_of(calm(open_page("feature", run=SEED0, feature=0)))
+    assert ("It fires only on rows without a token, or on tokens too rare to have been trained "
+            "on.") in shown
+    assert "dead" not in shown.split("Firing tokens")[1].split("Suppressed tokens")[0]
 
 
 def test_the_next_feature_is_the_next_by_contribution(open_page: Open) -> None:

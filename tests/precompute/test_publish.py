@@ -62,6 +62,20 @@ def test_the_previous_generation_is_kept_and_older_ones_go(store: Path) -> None:
     assert Store.open(store).verify() == []
 
 
+def test_the_catalog_lists_measured_figures_and_keeps_the_recorded_ones(store: Path) -> None:
+    before = Store.open(store).run(SEED0)
+    path = store / "runs" / SEED0 / "metrics.json"
+    told = {"explained_variance": 0.125, "l0": 99.0, "dead_rate": 0.5}
+    write_json(path, read_json(path) | told)
+    precompute_run(store, SEED0)
+    publish(store)
+    after = Store.open(store).run(SEED0)
+    for name, value in told.items():
+        assert getattr(after, name) == getattr(before, name) != value
+        assert after.metrics[name] == value
+        assert before.metrics[name] == pytest.approx(getattr(before, name), abs=1e-5)
+
+
 def test_going_back_to_earlier_inputs_gives_the_earlier_file(store: Path) -> None:
     original = read_json(store / "runs" / SEED0 / "metrics.json")
     first = Store.open(store)

@@ -1,5 +1,6 @@
 """The writer and the rows it is given: constraints, digests, NULLs, packing, the index."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from atlas.codes import SparseCode, rates_of_code
 from atlas.errors import BrokenArtifact, InvalidValue
-from atlas.schema import RUN_TABLES, STORAGE, Column, Table, table
+from atlas.schema import CATALOG_TABLES, RUN_TABLES, STORAGE, Column, Table, table
 from precompute import tables
 from precompute.derive import token_index
 from precompute.writer import read_meta, read_rows, verify_digest, write_file
@@ -44,6 +45,22 @@ def test_the_name_holds_the_digest_and_the_digest_the_content(tmp_path: Path) ->
     for other in ([1, 2, 3], [0.5, 0.0, 1.0]), ([1, 2, 4], [0.5, None, 1.0]), ([1, 2], [0.5, None]):
         assert write(tmp_path, *other)[1] != digest
     assert [p.suffix for p in tmp_path.iterdir() if p.is_file()] == [".duckdb"] * 4
+
+
+def test_a_comment_is_no_part_of_the_digest(tmp_path: Path) -> None:
+    _, digest = write(tmp_path, [1], [0.5])
+    columns = tuple(replace(c, comment="Said anew.") for c in SMALL.columns)
+    said_anew = (META_TABLE, replace(SMALL, comment="Said anew.", columns=columns))
+    (tmp_path / "b").mkdir()
+    assert write_file(tmp_path / "b", "small", said_anew, rows([1], [0.5]), {})[1] == digest
+
+
+def test_the_words_of_the_store_are_those_of_its_rules() -> None:
+    """Tokens listed of a feature are fitted ones, and a dead feature may fire once in a million."""
+    assert "fitted to" in table(RUN_TABLES, "code_by_feature").columns[1].comment
+    said = {c.name: c.comment for c in table(CATALOG_TABLES, "run").columns}
+    for name in ("dead_rate", "n_alive"):
+        assert "one in a million (row, snapshot) pairs" in said[name]
 
 
 def test_comments_survive_quotes(tmp_path: Path) -> None:
