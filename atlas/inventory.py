@@ -23,6 +23,13 @@ HUB = {  # released dictionaries on the Hugging Face hub
     "trajectory": "matteohe/parameter-trajectory-crosscoders",
     "prism": "matteohe/sparse-readout-prism",
 }
+OTHER_OWNER = "hematteo"
+"""Who later revisions print as the owner of a release (prism-method, preamble)."""
+
+
+def repositories(kind: str) -> tuple[str, ...]:
+    """Where a release of a kind of `HUB` may lie, the likeliest place first."""
+    return HUB[kind], f"{OTHER_OWNER}/{HUB[kind].split('/')[1]}"
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from atlas.artifacts import read_run
-from atlas.errors import AtlasError, BrokenArtifact, InvalidValue, NotFound, StoreBusy
-from atlas.inventory import HUB, Released, find_released, released
+from atlas.errors import (
+    AtlasError,
+    BrokenArtifact,
+    HubError,
+    InvalidValue,
+    NotFound,
+    StoreBusy,
+)
+from atlas.inventory import HUB, Released, find_released, released, repositories
 from atlas.places import run_path
 from precompute.extras import are_taken, fetch_extras
 from precompute.fetching import Fetched, Listed, NotCached, NotThere, Source, find
@@ -51,7 +58,8 @@ class Found:
 
     @property
     def files(self) -> tuple[Listed, ...]:
-        return tuple(f for f in (self.weights, self.sidecar, self.card) if f is not None)
+        """Those that are read; the card is only kept count of."""
+        return tuple(f for f in (self.weights, self.sidecar) if f is not None)
 
 
 def is_acquired(store: Path, run: str, with_model: bool | None = None) -> bool:
@@ -160,7 +168,9 @@ def _dictionary(
         kept = _wanted(read_run(folder).config)
         snapshots(kept)
         if not are_taken(store, named.run):
-            fetch_extras(source, store, named.run, HUB["trajectory"], report)
+            origin = read_run(folder).config.get("origin") or {}
+            repository = origin.get("repository") or HUB["trajectory"]
+            fetch_extras(source, store, named.run, repository, report)
         return kept
     found = find_dictionary(source, named)
     _compare_index(source, found.repository, named, report)
@@ -168,6 +178,8 @@ def _dictionary(
     report(f"{named.run}: {megabytes(sum(f.bytes for f in found.files))} from {source.name}")
     got = {f.path: attempt(lambda f=f: source.download(found.repository, f.path))
            for f in found.files}
+    if found.card is not None:
+        got[found.card.path] = _optional(source, found.repository, found.card.path, report)
     weights: Fetched | None = got[found.weights.path]
     sidecar: Fetched | None = got[found.sidecar.path] if found.sidecar else None
     if weights is None or (found.sidecar is not None and sidecar is None):
@@ -253,12 +265,11 @@ def find_dictionary(source: Source, named: Named) -> Found:
         NotFound: the release has no such dictionary.
         NotThere, NotCached: there is no release.
     """
-    repository = HUB["prism" if named.kind == "prism" else "trajectory"]
-    files = source.list_files(repository)
     run = named.run
     names = [f"{run}.safetensors", f"{run}.pt"]
     if named.kind == "prism":
         names = [f"{run}/checkpoint.safetensors", f"{run}/checkpoint.pt", *names]
+    repository, files = _release_with(source, named, names)
     weights = next((files[name] for name in names if name in files), None)
     if source.offline:
         needed = [weights.path if weights else names[0]]
@@ -277,6 +288,35 @@ def find_dictionary(source: Source, named: Named) -> Found:
     return Found(repository, weights, sidecar, files.get(f"{stem}.md"))
 
 
+def _release_with(
+    source: Source, named: Named, names: list[str]
+) -> tuple[str, Mapping[str, Listed]]:
+    """The repository that has one of these files, else the first that is there, and its listing."""
+    there: list[tuple[str, Mapping[str, Listed]]] = []
+    refused: list[HubError] = []
+    for repository in repositories("prism" if named.kind == "prism" else "trajectory"):
+        try:
+            files = source.list_files(repository)
+        except (NotThere, NotCached) as error:
+            refused.append(error)
+            continue
+        if any(name in files for name in names):
+            return repository, files
+        there.append((repository, files))
+    if not there:
+        raise refused[0]
+    return there[0]
+
+
+def _optional(source: Source, repository: str, path: str, report: Report) -> Fetched | None:
+    """A file that nothing depends on; None, and a note, where it cannot be had."""
+    try:
+        return source.download(repository, path)
+    except (BrokenArtifact, HubError) as error:
+        report(f"note: {path} left out ({error})")
+        return None
+
+
 def _first_need(named: Named, found: Found) -> int:
     """Bytes that are known to be needed before anything was read: dictionary and snapshots."""
     entry = find_released(named.run)
@@ -289,7 +329,7 @@ def _compare_index(source: Source, repository: str, named: Named, report: Report
         return
     try:
         listed = read_index(source.download(repository, INDEX).path)
-    except (BrokenArtifact, NotCached) as error:
+    except (BrokenArtifact, HubError) as error:
         report(f"note: {INDEX} of {repository} is not read ({error})")
         return
     for line in differences(listed, named.run):

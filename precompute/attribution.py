@@ -5,7 +5,7 @@ shard's JSON against its tensors.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,9 @@ from precompute.sidecars import count_of, read_bounded_json, table_of, text_of
 from precompute.tables_of_rates import Shape
 
 TOP = "feature_attributions_top1024"
+SHARD = re.compile(r"(.+)__h(\d+)__s(\d+)")
+"""Name of a shard's files without suffix: family, step of the hidden states, of the readout."""
+SINGLE = re.compile(r"reconstruction_ev\.json|specificity_matrix\.(json|pt)|manifest\.json")
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +70,7 @@ def read_shard(json_path: Path, pt_path: Path, shape: Shape, d_model: int) -> Sh
         raise BrokenArtifact(
             f"{source}: snapshot_step is {step}, which is no step of {shape.said_by}"
         )
-    stem = re.fullmatch(r"(.+)__h(\d+)__s(\d+)", json_path.stem)
+    stem = SHARD.fullmatch(json_path.stem)
     if stem and (stem[1], int(stem[2]), int(stem[3])) != (family, h_step, step):
         raise BrokenArtifact(f"{source} is named {stem[0]}, but says {family}, h_step {h_step}, "
                              f"snapshot_step {step}")
@@ -165,6 +168,27 @@ def read_specificity(path: Path) -> Specificity:
     return Specificity(tuple(families), finite(path, "matrix", matrix), n)
 
 
+def attribution_groups(paths: Iterable[str]) -> tuple[list[list[str]], list[str]]:
+    """Files of an attribution folder that are read together, and those that are not read.
+
+    A shard is told by its name, wherever it lies: the layout of the folder is not published.
+    """
+    groups: dict[str, list[str]] = {}
+    unread = []
+    for path in sorted(paths):
+        if _is_shard(path):
+            groups.setdefault(path.rsplit(".", 1)[0], []).append(path)
+        elif SINGLE.fullmatch(Path(path).name):
+            groups[path] = [path]
+        else:
+            unread.append(path)
+    return list(groups.values()), unread
+
+
+def _is_shard(path: str) -> bool:
+    return path.endswith((".json", ".pt")) and SHARD.fullmatch(Path(path).stem) is not None
+
+
 def keep_attribution(
     files: Mapping[str, Path], out: Path, shape: Shape, d_model: int
 ) -> Iterator[tuple[str, Path]]:
@@ -172,13 +196,18 @@ def keep_attribution(
 
     A shard's two files are read together; one without the other is refused.
     """
-    for path, file in sorted(files.items()):
-        name = Path(path).name
-        if "/shards/" in path and name.endswith(".json"):
-            partner = path.removesuffix(".json") + ".pt"
-            if partner not in files:
-                raise BrokenArtifact(f"{path} has no {Path(partner).name} beside it")
-            shard = read_shard(file, files[partner], shape, d_model)
+    groups, unread = attribution_groups(files)
+    if unread:
+        raise BrokenArtifact(f"{unread[0]} is no attribution file that is read")
+    for group in groups:
+        path = group[0]
+        name, file = Path(path).name, files[path]
+        if _is_shard(path):
+            base = path.rsplit(".", 1)[0]
+            missing = [end for end in (".json", ".pt") if base + end not in group]
+            if missing:
+                raise BrokenArtifact(f"{path} has no {Path(base).name}{missing[0]} beside it")
+            shard = read_shard(file, files[base + ".pt"], shape, d_model)
             tensors = {"attributions": shard.attributions, "order": shard.order}
             if shard.rows is not None and shard.row_features is not None:
                 tensors |= {"rows": shard.rows.float(), "row_features": shard.row_features}
@@ -186,20 +215,16 @@ def keep_attribution(
             save_tensors(target, tensors)
             write_json(out / name, shard.told)
             yield path, out / name
-            yield partner, target
-        elif "/shards/" in path and path.removesuffix(".pt") + ".json" not in files:
-            raise BrokenArtifact(f"{path} has no {Path(path).stem}.json beside it")
+            yield base + ".pt", target
         elif name == "reconstruction_ev.json":
             write_json(out / name, read_reconstruction_ev(file))
             yield path, out / name
-        elif name.startswith("specificity_matrix"):
+        elif name == "manifest.json":
+            write_json(out / name, read_bounded_json(file))
+            yield path, out / name
+        else:
             found = read_specificity(file)
             target = out / "specificity_matrix.json"
             write_json(target, {"K": found.n_features, "families": list(found.families),
                                 "matrix": found.matrix.tolist()})
             yield path, target
-        elif name == "manifest.json":
-            write_json(out / name, read_bounded_json(file))
-            yield path, out / name
-        elif "/shards/" not in path:
-            raise BrokenArtifact(f"{path} is no attribution file that is read")

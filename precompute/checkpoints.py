@@ -4,8 +4,8 @@ Foreign names end here: what leaves this module has the tensor names of the rele
 (crosscoder-method section 3.1, prism-method section 2) and plain fields.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ PRISM = ("encoder.weight", "encoder.bias", "decoder")
 PRISM_OWN = tuple(sorted({name for names in ARCHITECTURES.values() for name in names}))
 TRAINING_ONLY = ("threshold_initialized", "act_scale_ema", "act_scale_init")
 """Buffers that only a training reads (prism-method section 2)."""
+ROWS = ("row_mean", "row_norms", "row_token_ids")
+"""What a prism may hold beside its tensors."""
 FLOATS = ("F32", "F16", "BF16", "F64")
 
 
@@ -36,12 +38,15 @@ class Opened:
     """`safetensors`; of a pickled crosscoder `flat`, `nested`, `stripped` or `bare` (section 5.5);
     of a prism `trainer`, `archive` or `raw` (prism-method section 4.1)."""
     shapes: dict[str, tuple[int, ...]]
-    read: Callable[[str], Tensor]
-    """A tensor by name, float32, of a safetensors file a view of the mapping."""
+    read: Callable[..., Tensor]
+    """A tensor by name, or that of one snapshot by name and number, float32; of a safetensors
+    file in float32 a view of the mapping."""
     fields: dict[str, Any] = field(default_factory=dict)
     """What the file says beside its tensors."""
     rows: dict[str, Tensor] = field(default_factory=dict)
     """Of a prism: `row_mean`, `row_norms` and `row_token_ids`, those that it has."""
+    notes: tuple[str, ...] = ()
+    """What was left unread."""
 
 
 def open_weights(path: Path, sidecar: Path | None, is_prism: bool) -> Opened:
@@ -69,22 +74,15 @@ def open_weights(path: Path, sidecar: Path | None, is_prism: bool) -> Opened:
                 f"{name}: {path} says {str(opened.fields[name])[:80]}, but {sidecar} says "
                 f"{str(beside[name])[:80]}"
             )
-    return Opened(path, opened.wrapper, opened.shapes, opened.read, opened.fields | beside,
-                  opened.rows)
+    return replace(opened, fields=opened.fields | beside)
 
 
 def _safetensors(path: Path, fields: dict[str, Any], is_prism: bool) -> Opened:
     file, header = TensorFile(path), read_header(path)
     wanted = PRISM if is_prism else CROSSCODER
     file.require(wanted)
-    rows = ("row_mean", "row_norms", "row_token_ids") if is_prism else ()
+    rows = ROWS if is_prism else ()
     allowed = {*wanted, *(PRISM_OWN if is_prism else (THRESHOLD, *GATE)), *rows, *TRAINING_ONLY}
-    extra = sorted(set(file.names) - allowed)
-    if extra:
-        raise BrokenArtifact(
-            f"{path} holds a tensor {extra[0]}, which a {'prism' if is_prism else 'crosscoder'} "
-            f"has not; it has {', '.join(sorted(allowed))}"
-        )
     for name in file.names:
         rounded = header[name]["dtype"] == "I8" and f"{name}.scale" in header
         if header[name]["dtype"] not in FLOATS and not rounded and name in {*wanted, THRESHOLD}:
@@ -92,9 +90,16 @@ def _safetensors(path: Path, fields: dict[str, Any], is_prism: bool) -> Opened:
                 f"{path}: {name} has numbers of type {header[name]['dtype']}, expected one of "
                 f"{', '.join(FLOATS)}"
             )
-    shapes = {name: file.shape(name) for name in file.names if name not in rows}
+    shapes = {n: file.shape(n) for n in file.names if n in allowed and n not in rows}
     kept = {name: file.read(name) for name in rows if name in file}
-    return Opened(path, "safetensors", shapes, file.read, fields, kept)
+    notes = _unread(file.names, allowed)
+    return Opened(path, "safetensors", shapes, file.read, fields, kept, notes)
+
+
+def _unread(names: Iterable[str], known: Iterable[str]) -> tuple[str, ...]:
+    """A note about tensors that no reader here knows, if there are any."""
+    extra = sorted(set(names) - set(known) - set(TRAINING_ONLY))
+    return (f"{len(extra)} tensors are not read, {extra[0]:.60} first",) if extra else ()
 
 
 def _crosscoder(path: Path, value: dict[str, Any]) -> Opened:
@@ -131,11 +136,13 @@ def _of_tensors(
         if not tensor.is_floating_point():
             raise BrokenArtifact(f"{path}: {name} has numbers of type {tensor.dtype}")
 
-    def read(name: str) -> Tensor:
-        return finite(path, name, tensors[name].float())
+    def read(name: str, *snapshot: int) -> Tensor:
+        return finite(path, name, tensors[name][snapshot].float())
 
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    return Opened(path, wrapper, shapes, read, fields, rows or {})
+    held_besides = (str(n) for n, tensor in state.items() if isinstance(tensor, Tensor))
+    return Opened(path, wrapper, shapes, read, fields, rows or {},
+                  _unread(held_besides, (*known, *ROWS)))
 
 
 def finite(path: Path, name: str, tensor: Tensor) -> Tensor:
@@ -173,8 +180,7 @@ def _prism(path: Path, value: dict[str, Any]) -> Opened:
         "evaluation": table_of(value.get("evaluation"), str(path), "evaluation"),
         "metrics": table_of(value.get("metrics"), str(path), "metrics"),
     }
-    names = ("row_mean", "row_norms", "row_token_ids")
-    rows = {n: value[n] for n in names if isinstance(value.get(n), Tensor)}
+    rows = {n: value[n] for n in ROWS if isinstance(value.get(n), Tensor)}
     trainer = bool(rows) or "evaluation" in value or "metrics" in value
     wrapper = "trainer" if trainer else "archive"
     return _of_tensors(path, wrapper, state, (*PRISM, *PRISM_OWN), PRISM, fields, rows)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from atlas.inventory import repositories
 from atlas.records import RunCard
 from atlas.schema import SCHEMA
 from precompute.manifest import TABLES
@@ -25,9 +26,10 @@ MODEL_LICENCES = {
     "readout-atlas/demo-": "mit",
 }
 """Licence of a language model by the beginning of its name, where we know it."""
-DICTIONARY_LICENCES = {"matteohe/sparse-readout-prism": "mit"}
-"""Licence of released dictionaries by repository, where their release states one."""
-NOT_RECORDED = "not recorded: see its own card"
+TRAJECTORIES = repositories("trajectory")
+DICTIONARY_LICENCES = dict.fromkeys((*TRAJECTORIES, *repositories("prism")), "mit")
+"""Licence of released dictionaries by repository, as their cards state it."""
+NOT_RECORDED = "not recorded here, see its own card"
 
 
 @dataclass(frozen=True)
@@ -221,6 +223,8 @@ def _licence(cards: list[RunCard], named: str, licence: str) -> str:
     seen = {str(_origin(c)["repository"]): dictionary_licence(c)
             for c in cards if _origin(c).get("repository")}
     lines += [f"- dictionaries of {text_of(name)}: {said}" for name, said in sorted(seen.items())]
+    if any(name in TRAJECTORIES for name in seen):
+        lines.append("- the text corpus of their release, which is not in this share: cc-by-sa-4.0")
     derived = (
         f"The derived tables are shared under {text_of(named)}." if named
         else "The derived tables are shared under the licence of their inputs, "

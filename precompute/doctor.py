@@ -19,6 +19,7 @@ from atlas.records import RunCard
 from atlas.store import Store
 from atlas.tensor_files import sha256
 from precompute.manifest import is_bare
+from precompute.models import SOURCE
 
 NEEDED = {
     "torch": (2, 10),
@@ -154,8 +155,8 @@ def _store(store_dir: Path) -> Iterator[Check]:
     if not faults:
         yield Check("store", True, f"{len(cards)} runs in {store_dir}, every file as built")
     yield from _runs(store_dir, cards)
-    for model in sorted({card.model for card in cards}):
-        yield _language_model(store_dir, model)
+    for model, run in sorted({card.model: card.run for card in cards}.items()):
+        yield _language_model(store_dir, model, run)
 
 
 def _command(fault: str) -> str:
@@ -192,18 +193,22 @@ def _run_faults(store_dir: Path, card: RunCard) -> Iterator[str]:
             yield f"{path} is not there"
 
 
-def _language_model(store_dir: Path, model: str) -> Check:
+def _language_model(store_dir: Path, model: str, run: str) -> Check:
+    """Tokenizer and whole models of one language model, which `run` reads."""
     folder = model_path(store_dir, model)
     name = f"language model {model}"
+    store = f"--store {shlex.quote(str(store_dir))}"
+    fetched = (folder / SOURCE).is_file()
+    mend = (f"readout-atlas build {run} --model {store}" if fetched
+            else f"readout-atlas train models/{model} {store}")
     try:
         load_tokenizer(folder)
     except AtlasError as error:
-        return Check(name, False, str(error), "git checkout data/demo", optional=True)
+        return Check(name, False, str(error), mend, optional=True)
     steps = full_steps(folder)
     if not steps:
-        fix = f"readout-atlas train models/{model} --store {shlex.quote(str(store_dir))}"
-        return Check(name, False, f"{folder} keeps no step<N>.safetensors; no prompt can be read",
-                     fix, optional=True)
+        return Check(name, False, f"{folder} keeps no whole model; no prompt can be read", mend,
+                     optional=True)
     return Check(name, True, f"whole at steps {', '.join(map(str, steps))}")
 
 

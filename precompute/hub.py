@@ -11,7 +11,7 @@ No message holds a token or an address with one.
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,8 +19,9 @@ from typing import Any, TypeVar
 import huggingface_hub
 from huggingface_hub import HfApi, constants
 
-from atlas.errors import AtlasError, BrokenArtifact, HubError
-from atlas.inventory import HUB as RELEASES
+from atlas.errors import AtlasError, BrokenArtifact, HubError, InvalidValue
+from atlas.inventory import repositories
+from precompute import hub_client as client
 from precompute.fetching import (
     COMMIT,
     Fetched,
@@ -32,10 +33,10 @@ from precompute.fetching import (
     disagreement,
     hashes,
 )
-from precompute.hub_client import Listener, progress_bar, sweep_unfinished
 from precompute.hub_failures import (
     Unreachable,
     disk_trouble,
+    forbidden_text,
     is_disk_trouble,
     missing_text,
     no_hub,
@@ -51,8 +52,6 @@ BUDGET = 120.0
 """Seconds that waiting for one thing may take altogether, the client's own waits aside."""
 TIMEOUT = 10.0
 """Seconds without a byte after which the hub counts as silent."""
-QUARANTINE = "quarantine"
-"""Folder of the cache for bodies that are not what they should be."""
 OFFLINE_VARIABLES = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 
 T = TypeVar("T")
@@ -101,6 +100,7 @@ class Hub:
         self._listings: dict[tuple[str, str, str], tuple[str, dict[str, Listed]]] = {}
         self._branches: dict[tuple[str, str], list[str]] = {}
         self._fetched: set[Path] = set()
+        self._lost: Unreachable | None = None
 
     # --- what is there -------------------------------------------------------------------------
 
@@ -176,7 +176,7 @@ class Hub:
             raise NotCached(missing_text([name], self.cache), (name,))
         listing = {}
         for path in (p for p in inside.rglob("*") if p.is_file()):
-            blob, name = path.resolve().name, path.relative_to(inside).as_posix()
+            blob, name = client.blob_of(path).name, path.relative_to(inside).as_posix()
             listing[name] = Listed(name, path.stat().st_size, blob if len(blob) == 64 else None,
                                    blob if COMMIT.fullmatch(blob) else None)
         return commit, listing
@@ -246,10 +246,12 @@ class Hub:
         check_size(repository, listed)
         file = self._folder(repository, repo_type) / "snapshots" / commit / path
         if not file.is_file():
+            held = client.bodies_here(self._folder(repository, repo_type))
             self._fetch(repository, listed, commit, repo_type)
             if not file.is_file():
                 raise HubError(no_hub(self.endpoint, f"it gave {path} of another commit"))
-            self._fetched.add(file)
+            if client.identity(file) not in held:
+                self._fetched.add(file)
         return self._verified(file, listed, repository, commit, expected)
 
     def _fetch(self, repository: str, listed: Listed, commit: str, repo_type: str) -> None:
@@ -261,9 +263,9 @@ class Hub:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise self._told(error, repository, commit) from error
-        sweep_unfinished(folder)
+        client.sweep_unfinished(folder)
         require_space(folder / "blobs", listed.bytes)
-        bar = progress_bar(self.report, listed)
+        bar = client.progress_bar(self.report, listed)
         self._ask(lambda: huggingface_hub.hf_hub_download(
             repository, listed.path, revision=commit, repo_type=repo_type, cache_dir=self.cache,
             endpoint=self.endpoint, etag_timeout=TIMEOUT, tqdm_class=bar,
@@ -275,30 +277,48 @@ class Hub:
         found, size = hashes(file), file.stat().st_size
         wrong = disagreement(listed, found, size, expected)
         if wrong is not None:
-            aside = self.cache / QUARANTINE / f"{found[0][:16]}-{file.name}"
-            aside.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(file.resolve(), aside)
-            file.unlink(missing_ok=True)
-            raise BrokenArtifact(
-                f"{repository}/{listed.path} {wrong}; it was put aside as {aside}, run this again "
-                "to fetch it anew"
-            )
+            done = client.put_aside(file, self.cache)
+            raise BrokenArtifact(f"{repository}/{listed.path} {wrong}; {done}")
         return Fetched(file, found[0], size, commit)
 
     def release(self, fetched: Fetched) -> None:
-        """Take a file out of the cache that this process brought there."""
+        """Take a file out of the cache that this process brought there and no other name has."""
         if fetched.path in self._fetched:
-            fetched.path.resolve().unlink(missing_ok=True)
-            fetched.path.unlink(missing_ok=True)
             self._fetched.discard(fetched.path)
+            client.take_back(fetched.path, self.cache)
 
     # --- uploads -------------------------------------------------------------------------------
 
+    def refuse_offline(self) -> None:
+        """HubError where nothing can be sent: the network is forbidden, or was found to be down."""
+        if self.offline:
+            raise self._lost or HubError(forbidden_text("publish"))
+
+    def make_repository(
+        self, repository: str, repo_type: str = "dataset", private: bool = False
+    ) -> None:
+        """Make a repository if it is not there.
+
+        Raises:
+            HubError: no network, no token or not the right to write. InvalidValue: it was to be
+            private and is public.
+        """
+        check_names(repository)
+        self.refuse_offline()
+        self._ask(lambda: self._api.create_repo(
+            repository, repo_type=repo_type, private=private, exist_ok=True), repository)
+        if private and not self._ask(lambda: self._api.repo_info(
+                repository, repo_type=repo_type, timeout=TIMEOUT), repository).private:
+            raise InvalidValue(
+                f"{repository} is there and public, so nothing is sent with --private; make it "
+                f"private in its settings at {self.endpoint}, name another, or leave --private out"
+            )
+
     def upload_folder(
         self, repository: str, folder: Path, message: str, repo_type: str = "dataset",
-        private: bool = False,
+        gone: Sequence[str] = (),
     ) -> str:
-        """Make a repository if it is not there and commit a folder to its main branch.
+        """Commit a folder to the main branch of a repository, without the files in `gone`.
 
         Returns:
             the commit, 40 hex.
@@ -307,12 +327,15 @@ class Hub:
             HubError: no network, no token or not the right to write.
         """
         check_names(repository)
-        if self.offline:
-            raise HubError("the network is forbidden (HF_HUB_OFFLINE); unset it to publish")
-        self._ask(lambda: self._api.create_repo(
-            repository, repo_type=repo_type, private=private, exist_ok=True), repository)
-        info = self._ask(lambda: self._api.upload_folder(
-            repo_id=repository, folder_path=folder, repo_type=repo_type, commit_message=message,
+        self.refuse_offline()
+        files = sorted(p for p in folder.rglob("*") if p.is_file())
+        changes = [
+            *(huggingface_hub.CommitOperationAdd(p.relative_to(folder).as_posix(), p)
+              for p in files),
+            *(huggingface_hub.CommitOperationDelete(name) for name in gone),
+        ]
+        info = self._ask(lambda: self._api.create_commit(
+            repository, changes, commit_message=message, repo_type=repo_type,
         ), repository)
         return str(getattr(info, "oid", ""))
 
@@ -347,7 +370,7 @@ class Hub:
         return told(error, self.endpoint, repository, revision, path)
 
     def _go_offline(self, error: Unreachable) -> None:
-        self.offline = True
+        self.offline, self._lost = True, error
         self.report(f"{error}; going on with what is on this machine")
 
     @contextmanager
@@ -355,7 +378,7 @@ class Hub:
         """Turn the client's own notes on retries into lines of progress; nothing to stderr."""
         logger = logging.getLogger("huggingface_hub")
         handlers, propagate = logger.handlers[:], logger.propagate
-        logger.handlers, logger.propagate = [Listener(self.report)], False
+        logger.handlers, logger.propagate = [client.Listener(self.report)], False
         try:
             yield
         finally:
@@ -367,8 +390,12 @@ class Hub:
 
 def is_answering(hub: Hub) -> str | None:
     """None if a hub answers about a release, else why not, in one line."""
-    try:
-        hub.commit_of(RELEASES["trajectory"])
-    except HubError as error:
-        return str(error)
-    return "the network does not answer" if hub.offline else None
+    refused: str | None = None
+    for repository in repositories("trajectory"):
+        try:
+            hub.commit_of(repository)
+        except HubError as error:
+            refused = refused or str(error)
+        else:
+            return "the network does not answer" if hub.offline else None
+    return refused

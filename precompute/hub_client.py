@@ -1,4 +1,9 @@
-"""What the hub's client is handed and what it leaves behind: its notes, its bar, its leftovers."""
+"""What the hub's client is handed and what it leaves behind: its notes, its bar, its cache.
+
+A file of a snapshot is a link to a body of its repository, named by its sha256 or git sha1. With
+Xet that body is a link again, to one that the whole cache shares, named by its Xet hash: as many
+digits as a sha256, and another number.
+"""
 
 import fcntl
 import logging
@@ -16,6 +21,8 @@ from precompute.kept import Report
 
 TELL_EVERY = 1.0
 """Seconds between two lines of progress."""
+QUARANTINE = "quarantine"
+"""Folder of the cache for bodies that are not what they should be."""
 
 
 class Listener(logging.Handler):
@@ -86,3 +93,55 @@ def sweep_unfinished(folder: Path) -> None:
             pass
         finally:
             os.close(handle)
+
+
+def blob_of(pointer: Path) -> Path:
+    """The body that a file of a snapshot stands for in its repository; itself without links."""
+    if not pointer.is_symlink():
+        return pointer
+    return Path(os.path.normpath(pointer.parent / os.readlink(pointer)))
+
+
+def identity(path: Path) -> tuple[int, int]:
+    """What tells a body from all others, whatever name it is reached by."""
+    found = path.stat()
+    return found.st_dev, found.st_ino
+
+
+def bodies_here(folder: Path) -> set[tuple[int, int]]:
+    """Identities of the bodies of a repository, and of those that its whole cache shares."""
+    found = (*(folder / "blobs").glob("*"), *(folder.parent / "blobs").glob("??/*"))
+    return {identity(path) for path in found if path.is_file()}
+
+
+def put_aside(pointer: Path, cache: Path) -> str:
+    """Take a wrong body out of its repository's cache; says what was done and what to do.
+
+    One that other repositories share stays: only the link to it goes.
+    """
+    blob = blob_of(pointer)
+    if blob.is_symlink():
+        shared = blob.resolve()
+        blob.unlink()
+        pointer.unlink()
+        return f"remove {shared}, which the whole cache shares, and run this again"
+    aside = cache / QUARANTINE / f"{blob.name[:16]}-{pointer.name}"
+    aside.parent.mkdir(parents=True, exist_ok=True)
+    os.replace(blob, aside)
+    pointer.unlink(missing_ok=True)
+    return f"it was put aside as {aside}, run this again to fetch it anew"
+
+
+def take_back(pointer: Path, cache: Path) -> None:
+    """Remove a file of a snapshot, and its body where no other file of the cache needs it."""
+    blob, body = blob_of(pointer), pointer.resolve()
+    pointer.unlink(missing_ok=True)
+    if blob == pointer:
+        return
+    snapshots = blob.parent.parent / "snapshots"
+    if any(p.is_symlink() and blob_of(p) == blob for p in snapshots.rglob("*")):
+        return
+    is_shared = blob.is_symlink()
+    blob.unlink(missing_ok=True)
+    if is_shared and not any(cache.glob(f"*--*/blobs/{blob.name}")):
+        body.unlink(missing_ok=True)

@@ -105,6 +105,11 @@ def disk_trouble(error: BaseException, folder: Path) -> AtlasError:
     return InvalidValue(f"{folder} cannot be written ({why}); set HF_HOME to a folder that can")
 
 
+def forbidden_text(verb: str) -> str:
+    """The line about a verb that needs the network, where the environment forbids it."""
+    return f"the network is forbidden (HF_HUB_OFFLINE); unset it to {verb}"
+
+
 def missing_text(names: list[str], where: Path | str) -> str:
     """The line about everything that is needed and is not here."""
     shown = ", ".join(names[:40]) + (f" and {len(names) - 40} more" if len(names) > 40 else "")

@@ -6,9 +6,7 @@ linked into the store unchanged; a pickled one is converted. Figures are not rec
 """
 
 import json
-import os
 import platform
-import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -26,6 +24,7 @@ from atlas.prism import ARCHITECTURES, NORM_FLOOR
 from atlas.tensor_files import TensorFile, read_json, save_tensors, sha256, write_json
 from precompute.checkpoints import CROSSCODER, PRISM, Opened, finite
 from precompute.companions import keep_statistics
+from precompute.fetching import place
 from precompute.recognise import Recognised, agree, recognise, recognise_opened
 from precompute.tables_of_rates import statistics_of
 
@@ -130,21 +129,6 @@ def _is_taken_in(
     return read_json(folder / "provenance.json").get("source") == source
 
 
-def place(source: Path, target: Path) -> None:
-    """Put a file into the store: a hard link on one file system, else a copy; staged, renamed."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    staged = target.with_name(target.name + ".tmp")
-    staged.unlink(missing_ok=True)
-    source = source.resolve()
-    if target.exists() and target.samefile(source):
-        return
-    try:
-        os.link(source, staged)
-    except OSError:
-        shutil.copyfile(source, staged)
-    os.replace(staged, target)
-
-
 def _config(found: Recognised, origin: dict[str, Any]) -> dict[str, Any]:
     config = {
         "run": found.run, "model": found.model, "model_name": found.model_name,
@@ -172,7 +156,14 @@ def _check_snapshots(store: Path, found: Recognised) -> None:
 
 def _scan(opened: Opened) -> None:
     """Every value is finite and every logarithm in bounds, before anything is linked."""
-    for name in opened.shapes:
+    for name, shape in opened.shapes.items():
+        if len(shape) == 3:  # by snapshot: half precision is copied when it is read
+            for k in range(shape[0]):
+                try:
+                    opened.read(name, k)
+                except BrokenArtifact as error:
+                    raise BrokenArtifact(f"{error} of snapshot {k}") from error
+            continue
         values = opened.read(name)
         if name in (THRESHOLD, GATE[1]):
             _check_logarithm(opened.path, name, values)
@@ -217,7 +208,10 @@ def _prism_tensors(
     mean, norms, ids = (opened.rows.get(n) for n in ("row_mean", "row_norms", "row_token_ids"))
     _check_rows(opened.path, found, mean, norms, ids)
     path = snapshot_path(store, found.model_name, found.steps[0], found.matrix)
-    everywhere = ids is None or bool((ids == torch.arange(len(ids))).all())
+    rows = TensorFile(path).shape(found.matrix)[0] if path.is_file() else None
+    everywhere = ids is None or (
+        len(ids) == rows and torch.equal(ids.long(), torch.arange(len(ids)))
+    )
     needed = mean is None or norms is None or not everywhere
     if needed and not path.is_file():
         raise NotFound(

@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import Tensor
 
-from atlas.errors import BrokenArtifact
+from atlas.errors import BrokenArtifact, HubError
 from atlas.head_rows import matrix_source
 from atlas.places import model_path
 from atlas.tensor_files import TensorFile, read_json, save_tensors, write_json
@@ -221,9 +221,19 @@ def fetch_words(
                      if {CONFIG, TOKENIZER} <= set(find(source, repository, r))), revision)
     files, hashes = source.list_files(repository, revision), {}
     for name in (CONFIG, TOKENIZER, *BESIDE):
-        if name in BESIDE and name not in files:
+        if (folder / name).is_file() or (name in BESIDE and name not in files):
             continue
-        fetched = source.download(repository, name, revision)
+        if name not in files and not source.offline and not source.is_local:
+            raise NotThere(
+                f"{repository} has no {name} at {revision}; put one of this model at "
+                f"{folder / name} and run this again"
+            )
+        try:
+            fetched = source.download(repository, name, revision)
+        except (BrokenArtifact, HubError):
+            if name in BESIDE:
+                continue  # no reader here needs it
+            raise
         place(fetched.path, folder / name)
         hashes[name] = fetched.sha256
     _write_record(folder, {"repository": repository, "revision": revision, "files": hashes,

@@ -153,7 +153,8 @@ def _where(source: Source | None, repository: str, path: str, revision: str = "m
 
 def _dictionary_items(known: _Known, store: Path, source: Source | None) -> list[Item]:
     named = known.named
-    repository = HUB["prism" if named.kind == "prism" else "trajectory"]
+    repository = known.found.repository if known.found else (
+        HUB["prism" if named.kind == "prism" else "trajectory"])
     if (run_path(store, named.run) / "provenance.json").is_file():
         return [Item(f"dictionary {named.run}", None, True, "store")]
     if known.found is None:

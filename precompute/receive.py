@@ -268,9 +268,10 @@ def _check_meta(folder: Path, meta: dict[str, str], records: dict[str, Any], run
             raise fault(key)
     measured = _json(meta["measured"])
     for key in ("explained_variance", "l0", "dead_rate"):
-        figure = records["metrics"].get(key, measured.get(key))
-        if type(figure) not in (int, float) or not math.isfinite(figure):
-            raise fault("metrics" if key in records["metrics"] else "measured")
+        for name, figures in (("measured", measured), ("metrics", records["metrics"])):
+            figure = figures.get(key, measured.get(key))
+            if type(figure) not in (int, float) or not math.isfinite(figure):
+                raise fault(name)
 
 
 def _json(text: str | None) -> Any:

@@ -25,6 +25,13 @@ MODEL_FIELDS = ("model_name", "model_id", "base_model")
 LOOSE_FIELDS = (*MODEL_FIELDS, "model", "hf_id")
 """Where a model may be named; the last two are read only of a model that the path does not tell.
 The `name` of a run config names the run."""
+KIND = re.compile(
+    r"(cross-snapshot|per-snapshot|final-snapshot|lambda-sweep|architecture-comparison|prism)"
+    r"(?:-(\d+))?(?![A-Za-z0-9])"
+)
+"""What a sidecar's `kind` may begin with that is understood: a family, and its snapshots."""
+JOINT = ("lambda-sweep", "architecture-comparison")
+"""Families of cross-snapshot dictionaries that are not called so."""
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[\w.-]{1,95}", re.ASCII)
 
 
@@ -126,7 +133,8 @@ def _crosscoder(named: Named, opened: Opened, source: str) -> Recognised:
     quality = table_of(fields.get("quality"), source, "quality")
     K, d, D = _sizes(opened)
     path = _path_of(named)
-    _check_kind(named, fields, source)
+    notes = list(opened.notes)
+    _check_kind(named, fields, source, notes)
     act_fn = _activation(named, opened, config, source)
     hooks = config.get("hook_points")
     agree(
@@ -143,7 +151,6 @@ def _crosscoder(named: Named, opened: Opened, source: str) -> Recognised:
     )
     agree("d_model", (f"W_E of {tensors}", d),
           *_counts(source, {"config.d_model": config.get("d_model")}))
-    notes: list[str] = []
     preprocess = _preprocess(fields, training, source, notes)
     training["input_preprocess"] = preprocess
     seed = agree("seed", (path, named.seed), (source, count_of(fields.get("seed"), source, "seed",
@@ -153,7 +160,7 @@ def _crosscoder(named: Named, opened: Opened, source: str) -> Recognised:
         abs(recorded - named.sparsity) > 0.005
     ):
         agree("lambda", (path, named.sparsity), (f"{source}: training.l1_coefficient", recorded))
-    figures = figures_of(fields.get("quality"), sidecars.QUALITY, source, "quality")
+    figures = figures_of(fields.get("quality"), sidecars.QUALITY, source, "quality", notes)
     k = count_of(config.get("batchtopk_k"), source, "config.batchtopk_k")
     if act_fn == "batchtopk":
         if k is None:
@@ -164,11 +171,12 @@ def _crosscoder(named: Named, opened: Opened, source: str) -> Recognised:
         if "batch" not in training:
             training["batch"] = DEFAULT_BATCH
             notes.append(f"batch {DEFAULT_BATCH} assumed, the sidecar has none")
+    model_name = _model_name(named, [fields], source, notes)
+    steps = _steps(named, opened, K, source, notes)
     return Recognised(
         run=named.run, kind=named.kind, act_fn=act_fn, family=named.family, model=named.model,
-        model_name=_model_name(named, [fields], source), matrix=_matrix(named, fields, source),
-        steps=_steps(named, opened, K, source, notes), seed=seed or 0, d_sae=D, d_model=d,
-        n_snapshots=K, training=training, revision=None,
+        model_name=model_name, matrix=_matrix(named, fields, source), steps=steps,
+        seed=seed or 0, d_sae=D, d_model=d, n_snapshots=K, training=training, revision=None,
         k=k if act_fn == "batchtopk" else None,
         rows=count_of(quality.get("n_rows"), source, "quality.n_rows"),
         wrapper=opened.wrapper, notes=tuple(notes),
@@ -212,20 +220,22 @@ def _activation(named: Named, opened: Opened, config: dict[str, Any], source: st
     )
 
 
-def _check_kind(named: Named, fields: dict[str, Any], source: str) -> None:
-    """The sidecar's `kind`, whose vocabulary is not known, must not name another family."""
+def _check_kind(
+    named: Named, fields: dict[str, Any], source: str, notes: list[str]
+) -> None:
+    """The sidecar's `kind`, where it is understood, must not name another family (section 5.3)."""
     said = text_of(fields.get("kind"), source, "kind")
-    if said is None:
+    if said is None or said == "wu-crosscoder":
         return
-    shared = {"lambda-sweep", "architecture-comparison"}
-    words = ("cross-snapshot", "per-snapshot", "final-snapshot", *sorted(shared), "prism")
-    for word in words:
-        joint = word == "cross-snapshot" and named.family in shared
-        if word in said and not named.family.startswith(word) and not joint:
-            agree("kind", (_path_of(named), named.family), (source, said))
-    digits = said.removeprefix("cross-snapshot-").split("-")[0]
-    if said.startswith("cross-snapshot-") and digits.isdecimal():
-        agree("K", (_path_of(named), named.snapshots), (f"{source}: kind", int(digits)))
+    word = KIND.match(said)
+    if word is None:
+        notes.append(f"kind {said[:80]!r} is not understood; the path and the tensors decide")
+        return
+    joint = word[1] == "cross-snapshot" and named.family in JOINT
+    if not named.family.startswith(word[1]) and not joint:
+        agree("kind", (_path_of(named), named.family), (source, said))
+    if word[2]:
+        agree("K", (_path_of(named), named.snapshots), (f"{source}: kind", int(word[2])))
 
 
 def _preprocess(
@@ -282,15 +292,25 @@ def _matrix(named: Named, fields: dict[str, Any], source: str) -> str:
                  (source, known.get(said, said) if said else None))
 
 
-def _model_name(named: Named, places: list[dict[str, Any]], source: str) -> str:
-    own = text_of(places[0].get("model_name"), source, "model_name")
-    if own and "/" not in own:  # a label
-        agree("model", (_path_of(named), named.model), (f"{source}: model_name", own))
+def _model_name(
+    named: Named, places: list[dict[str, Any]], source: str, notes: list[str]
+) -> str:
     ids = [
         (f"{source}: {name}", place[name])
         for place in places for name in (MODEL_FIELDS if named.model_name else LOOSE_FIELDS)
         if isinstance(place.get(name), str) and HUB_ID.fullmatch(place[name])
     ]
+    own = text_of(places[0].get("model_name"), source, "model_name")
+    entry = find_released(named.run)
+    if entry is not None:  # shapes and row norms tell the model
+        said = next((place[name] for place in places for name in MODEL_FIELDS
+                     if isinstance(place.get(name), str)), entry.model)
+        if said not in (entry.model, entry.model_name):
+            notes.append(f"the model is called {said[:80]!r}; read as {entry.model_name}, which "
+                         "the inventory says")
+        return entry.model_name
+    if own and "/" not in own:  # a label
+        agree("model", (_path_of(named), named.model), (f"{source}: model_name", own))
     found = agree("model", (_path_of(named), named.model_name), *ids[:1])
     if found is None:
         raise BrokenArtifact(
@@ -362,16 +382,18 @@ def _prism(named: Named, opened: Opened, source: str) -> Recognised:
     run = config.get("run")
     seed = count_of(run.get("seed") if isinstance(run, dict) else fields.get("seed"), source,
                     "seed", least=0)
-    metrics = fields.get("metrics") or evaluation or fields.get("quality")
-    figures = figures_of(metrics, sidecars.PRISM_QUALITY | sidecars.QUALITY, source, "metrics")
+    metrics, notes = fields.get("metrics") or evaluation or fields.get("quality"), [*opened.notes]
+    figures = figures_of(metrics, sidecars.PRISM_QUALITY | sidecars.QUALITY, source, "metrics",
+                         notes)
+    model_name = _model_name(named, names, source, notes)
     rows = opened.rows.get("row_norms")
     partly = "row_token_ids" in opened.rows
     return Recognised(
         run=named.run, kind="prism", act_fn=architecture, family="prism", model=named.model,
-        model_name=_model_name(named, names, source), matrix="W_U", steps=(0,), seed=seed or 0,
+        model_name=model_name, matrix="W_U", steps=(0,), seed=seed or 0,
         d_sae=D, d_model=d, n_snapshots=1,
         training=training_of(config.get("training") or fields.get("training"), source),
         revision=FINISHED, k=k if architecture in COUNTED else None,
         rows=None if rows is None or partly else len(rows), wrapper=opened.wrapper,
-        **_recorded(named, figures, "checkpoint"),
+        notes=tuple(notes), **_recorded(named, figures, "checkpoint"),
     )

@@ -27,6 +27,8 @@ SCHEME = "hf://"
 DATASET = "dataset"
 OUTGOING = "outgoing"
 """Folder of what is being sent; kept when a sending fails."""
+FOLDERS = ("catalog/", "runs/", "models/", "snapshots/", "licences/")
+"""Of a data set that is a share already: what is in them is replaced, the rest is its owner's."""
 PATIENCE = 600.0
 """Seconds to wait for another process that fetches the same store."""
 _ADDRESS = re.compile(r"hf://datasets/([\w.\-]+/[\w.\-]+?)(?:@([\w.+\-/]+))?/?", re.ASCII)
@@ -215,17 +217,17 @@ def send(
     """Share runs of a store as a data set on the hub; returns its address in a browser.
 
     Files that are there with the same content are not sent. All others arrive in one commit, so
-    nobody sees half a store.
+    nobody sees half a store; what an earlier share had and this one has not goes in the same.
 
     Raises:
-        HubError: no network, no token or not the right to write. Otherwise as `share`.
+        HubError: no network, no token or not the right to write. InvalidValue: the data set is
+        there and public although `private` was asked for. Otherwise as `share`.
     """
     report = report or silent
     hub = hub or Hub(report)
     if to.revision != "main":
         raise InvalidValue(f"{to}@{to.revision}: a store is sent to the main branch; leave @ out")
-    if hub.offline:
-        raise HubError("the network is forbidden (HF_HUB_OFFLINE); unset it to publish")
+    hub.refuse_offline()
     if not has_token():
         raise HubError(
             "no token for the hub: set HF_TOKEN to one that may write, or run `hf auth login`"
@@ -233,7 +235,10 @@ def send(
     folder = (kept or received_stores()) / OUTGOING / to.slug
     discard(folder)
     made = share(store, folder, runs, weights, Origin(str(to), licence), report)
+    hub.make_repository(to.repository, DATASET, private)
     there = find(hub, to.repository, "main", DATASET)
+    gone = [name for name in sorted(there) if MANIFEST in there and name.startswith(FOLDERS)
+            and name not in made.files]
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         listed = there.get(path.relative_to(folder).as_posix())
         if listed is not None and listed.bytes == path.stat().st_size:
@@ -243,10 +248,12 @@ def send(
     left = [p for p in folder.rglob("*") if p.is_file()]
     total = len(made.files) + 1
     report(f"publish: {total - len(left)} of {total} files are there already")
-    if left:
+    if gone:
+        report(f"publish: {len(gone)} files of an earlier share are removed, {gone[0]} first")
+    if left or gone:
         report(f"publish: sending {megabytes(sum(p.stat().st_size for p in left))}")
         hub.upload_folder(
-            to.repository, folder, f"Readout Atlas store {made.store[:16]}", DATASET, private
+            to.repository, folder, f"Readout Atlas store {made.store[:16]}", DATASET, gone
         )
     discard(folder)
     return f"{hub.endpoint}/datasets/{to.repository}"

@@ -124,16 +124,22 @@ def steps_of(value: Any, source: str) -> tuple[int, ...] | None:
     return known
 
 
-def figures_of(value: Any, names: Mapping[str, str], source: str, field: str) -> dict[str, float]:
-    """Recorded figures under our names; those that are absent stay absent."""
+def figures_of(
+    value: Any, names: Mapping[str, str], source: str, field: str, notes: list[str]
+) -> dict[str, float]:
+    """Recorded figures under our names; absent ones stay absent, and so, with a note, does one
+    that is null or not finite.
+    """
     table = table_of(value, source, field)
     out = {}
     for foreign, ours in names.items():
-        found = table.get(foreign)
-        if found is None:
+        if foreign not in table:
             continue
-        number = type(found) in (int, float)
-        if not number or not math.isfinite(found):
+        found = table[foreign]
+        if found is None or (isinstance(found, float) and not math.isfinite(found)):
+            notes.append(f"{field}.{foreign} is recorded as {found} and left out")
+            continue
+        if type(found) not in (int, float):
             raise BrokenArtifact(
                 f"{source}: {field}.{foreign} is {_short(repr(found))}, expected a number"
             )

@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor, isfinite
 
 from atlas.artifacts import MATRICES, snapshot_path
-from atlas.errors import AtlasError, BrokenArtifact
+from atlas.errors import AtlasError, BrokenArtifact, HubError
 from atlas.inventory import ROWS
 from atlas.tensor_files import TensorFile, save_tensors, sha256, write_json
 from precompute.fetching import (
@@ -101,7 +101,10 @@ def fetch_snapshots(
              for step in missing}
     extracted: Mapping[str, Listed] = {}
     if any(path is None for path in loose.values()):
-        extracted = find(source, EXTRACTED, repo_type="dataset")
+        try:
+            extracted = find(source, EXTRACTED, repo_type="dataset")
+        except HubError as error:
+            report(f"note: {EXTRACTED} is not used ({error})")
     _check_branches(source, wanted, [s for s in missing if loose[s] is None
                                      and in_data_set(extracted, wanted, s) is None])
     report(f"{len(missing)} snapshots of {wanted.matrix} of {wanted.model_name}"
@@ -117,14 +120,13 @@ def fetch_snapshots(
                                                         None), {"file": str(path)})
                 continue
             name = in_data_set(extracted, wanted, step)
-            if name is not None:
-                _from_data_set(source, store, wanted, step, name)
+            if name is not None and _from_data_set(source, store, wanted, step, name, report):
+                continue
+            shard = _from_checkpoint(source, store, wanted, step)
+            if step in keep and kept is not None:
+                kept.append(shard)
             else:
-                shard = _from_checkpoint(source, store, wanted, step)
-                if step in keep and kept is not None:
-                    kept.append(shard)
-                else:
-                    source.release(shard)
+                source.release(shard)
         except NotCached as error:
             without += error.names
     if without:
@@ -189,12 +191,23 @@ def in_data_set(files: Mapping[str, Listed], wanted: Wanted, step: int) -> str |
     return next((name for name in names if name in files), None)
 
 
-def _from_data_set(source: Source, store: Path, wanted: Wanted, step: int, name: str) -> None:
-    fetched = source.download(EXTRACTED, name, repo_type="dataset")
-    _take_file(store, wanted, step, fetched, {
-        "repository": EXTRACTED, "commit": fetched.commit, "file": name,
-    })
-    source.release(fetched)
+def _from_data_set(
+    source: Source, store: Path, wanted: Wanted, step: int, name: str, report: Report
+) -> bool:
+    """Take a snapshot from the data set; False, and a note, where the checkpoint must serve."""
+    fetched = None
+    try:
+        fetched = source.download(EXTRACTED, name, repo_type="dataset")
+        _take_file(store, wanted, step, fetched, {
+            "repository": EXTRACTED, "commit": fetched.commit, "file": name,
+        })
+    except (BrokenArtifact, HubError) as error:
+        report(f"note: {name} of {EXTRACTED} is not used, the checkpoint is ({error})")
+        return False
+    finally:
+        if fetched is not None:
+            source.release(fetched)
+    return True
 
 
 def _take_file(

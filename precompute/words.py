@@ -83,7 +83,7 @@ def read_words(store: Path, model: str) -> Words:
     try:
         raw = tuple(vocabulary_bytes(read_json(path)))
     except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
-        raise BrokenArtifact(f"{path} is not a byte-level tokenizer ({error!r})") from error
+        raise BrokenArtifact(f"{path} is not a BPE or unigram tokenizer ({error!r})") from error
     counts = folder / "token_counts.safetensors"
     if not counts.is_file():
         return Words(raw, {})

@@ -13,7 +13,6 @@ are those of reliability section 4.2.
         assert hub.asked("config.json") == ["HEAD", "GET", "GET"]
 """
 
-import base64
 import hashlib
 import json
 import os
@@ -30,8 +29,8 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
-LARGE = (".safetensors", ".bin", ".pt", ".npy", ".parquet")
-"""Suffixes that are kept in large-file storage and hashed with sha256."""
+from tests.hub_uploads import LARGE, Uploads, git_sha1
+
 TOKEN = "hf_doubleDoubleToilAndTrouble0123"
 """A token the double takes; made up."""
 PAGE = b"<!doctype html><title>Welcome</title><p>Please accept the terms of this network."
@@ -67,11 +66,6 @@ class Request:
     status: int | None = None
 
 
-def git_sha1(body: bytes) -> str:
-    """The name git gives a file's content."""
-    return hashlib.sha1(b"blob %d\0" % len(body) + body).hexdigest()
-
-
 class HubDouble:
     """The two servers (hub and storage), what they hold and what they were asked."""
 
@@ -81,6 +75,7 @@ class HubDouble:
         self.faults: list[Fault] = []
         self.gated: set[str] = set()
         self.forbidden: set[str] = set()
+        self.private: set[str] = set()
         self.tokens = {TOKEN}
         self.lock = threading.RLock()
         self.stopping = threading.Event()
@@ -229,7 +224,7 @@ class _Server(ThreadingHTTPServer):
         """A client that goes away is what half of the tests are about."""
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(Uploads, BaseHTTPRequestHandler):
     hub: HubDouble
     protocol_version = "HTTP/1.1"
 
@@ -356,7 +351,8 @@ class _Handler(BaseHTTPRequestHandler):
         if verb == "revision":
             name, told = repository.removeprefix("datasets/"), "blobs" in query
             return self._json({
-                "id": name, "modelId": name, "sha": commit, "private": False, "tags": [],
+                "id": name, "modelId": name, "sha": commit,
+                "private": repository in self.hub.private, "tags": [],
                 "downloads": 0, "likes": 0, "gated": repository in self.hub.gated,
                 "siblings": [self._sibling(path, name, told) for path, name in tree.items()],
             }, {"X-Repo-Commit": commit})
@@ -411,71 +407,6 @@ class _Handler(BaseHTTPRequestHandler):
         if not self.hub.holds(parts[1]):
             return self._error(404)
         return self._body(self.hub.body(parts[1]), {"ETag": f'"{parts[1]}"'})
-
-    # --- uploads -------------------------------------------------------------------------------
-
-    def _create(self) -> None:
-        if not self._token():
-            return self._error(401, "", "Invalid credentials in Authorization header")
-        asked = json.loads(self.sent)
-        name = f"{asked.get('organization') or 'tester'}/{asked['name']}"
-        folder = self.hub.folder(name, "main", asked.get("type") or "model")
-        status = 409 if folder.is_dir() else 200
-        folder.mkdir(parents=True, exist_ok=True)
-        kind = "" if asked.get("type") in (None, "model") else f"{asked['type']}s/"
-        return self._json({"url": f"{self.hub.url}/{kind}{name}"}, status=status)
-
-    def _batch(self) -> None:
-        if not self._token():
-            return self._error(401, "", "Invalid credentials in Authorization header")
-        objects = []
-        for wanted in json.loads(self.sent)["objects"]:
-            entry: dict[str, Any] = {"oid": wanted["oid"], "size": wanted["size"]}
-            if not self.hub.holds(wanted["oid"]):
-                href = f"{self.hub.storage}/upload/{wanted['oid']}"
-                entry["actions"] = {"upload": {"href": href}}
-            objects.append(entry)
-        return self._json({"transfer": "basic", "objects": objects})
-
-    def _upload(self, repository: str, verb: str, revision: str) -> None:
-        if not self._token():
-            return self._error(401, "", "Invalid credentials in Authorization header")
-        if not (self.hub.root / repository).is_dir():
-            return self._error(404, "RepoNotFound", "Repository not found")
-        _, tree = self.hub.tree(repository, revision) or ("", {})
-        if verb == "preupload":
-            files = []
-            for asked in json.loads(self.sent)["files"]:
-                path, mode = asked["path"], "regular"
-                if path.endswith(LARGE):
-                    mode = "lfs"
-                here = self.hub.body(tree[path]) if path in tree else None
-                oid = tree[path] if path in tree and mode == "lfs" else None
-                if here is not None and mode == "regular":
-                    oid = git_sha1(here)
-                files.append({"path": path, "uploadMode": mode, "shouldIgnore": False,
-                              "oid": oid})
-            return self._json({"files": files})
-        folder = self.hub.root / repository / revision
-        for line in self.sent.splitlines():
-            item = json.loads(line)
-            value = item["value"]
-            if item["key"] == "header":
-                continue
-            path = folder / value["path"]
-            if item["key"] == "deletedFile":
-                path.unlink(missing_ok=True)
-                continue
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if item["key"] == "file":
-                path.write_bytes(base64.b64decode(value["content"]))
-            elif item["key"] == "lfsFile":
-                path.write_bytes(self.hub.body(value["oid"]))
-        commit = self.hub.commit(repository, revision)
-        return self._json({
-            "success": True, "commitOid": commit,
-            "commitUrl": f"{self.hub.url}/{repository}/commit/{commit}",
-        })
 
     # --- answers -------------------------------------------------------------------------------
 

@@ -83,5 +83,7 @@ def as_text(found: Verification) -> str:
         parts.append("no figure is recorded, so none is judged")
     else:
         said = "reproduced" if found.within_tolerance else "NOT reproduced"
-        parts.append(f"{said} within 0.001 (L0 within 0.5 %)")
+        within = ", ".join(f"{v.figure} within {number(v.tolerance, 5)}"
+                           for v in found.verdicts if v.recorded is not None)
+        parts.append(f"{said}: {within}")
     return "\n\n".join(parts)

@@ -15,7 +15,7 @@ import torch
 from huggingface_hub.utils import _detect_agent
 
 from atlas.errors import BrokenArtifact, InvalidValue, NoSpace, NotFound, StoreBusy
-from atlas.inventory import HUB, find_released
+from atlas.inventory import HUB, find_released, repositories
 from atlas.language_model import LanguageModel, full_steps, load_tokenizer
 from atlas.places import model_path, run_path
 from atlas.tensor_files import load_tensors, read_json, sha256
@@ -23,8 +23,8 @@ from precompute import acquire as module
 from precompute import extras, models, safety
 from precompute import plan_released as planning
 from precompute.acquire import acquire, differences, is_acquired
-from precompute.fetching import NotCached, NotInMirror
-from precompute.hub import Hub
+from precompute.fetching import NotCached, NotInMirror, NotThere
+from precompute.hub import Hub, is_answering
 from precompute.mirror import Mirror
 from precompute.plan_released import plan_released
 from precompute.safety import writer_lock
@@ -328,7 +328,100 @@ class TestExtras:
         for path in (self.PATH, extras.CORPUS):
             assert any(line.startswith("note: ") and path in line for line in lines)
         folder = run_path(tmp_path / "store", CROSS) / "companions"
-        assert read_json(folder / extras.TAKEN) == {self.PATH: None}
+        assert read_json(folder / extras.TAKEN) == {self.PATH: None, extras.CORPUS: None}
+
+    @pytest.mark.parametrize("fault", ["offline", "listing", "status", "corrupt"])
+    def test_what_could_not_be_had_is_asked_for_again(
+        self, mirror: Path, release: Release, tmp_path: Path, fault: str
+    ) -> None:
+        self.get(mirror, tmp_path / "store")
+        folder, lines = run_path(tmp_path / "store", CROSS) / "companions", []
+        (folder / extras.TAKEN).unlink()
+        self.put(mirror, len(STEPS))
+        with HubDouble(tmp_path / "served") as served:
+            served.add(HUB["trajectory"], {self.PATH: mirror / HUB["trajectory"] / self.PATH,
+                                           extras.CORPUS: b"no pickle"})
+            if fault == "status":
+                served.fail(self.PATH, "status", code=403, times=9)
+            if fault == "listing":
+                served.forbidden.add(HUB["trajectory"])
+            if fault == "corrupt":
+                served.fail("/storage/", "corrupt", method="GET", times=2)
+
+            def again(offline: bool) -> None:
+                hub = Hub(lines.append, served.url, tmp_path / "client", offline)
+                acquire(CROSS, tmp_path / "store", hub, lines.append, with_model=False)
+
+            again(fault == "offline")
+            assert not is_acquired(tmp_path / "store", CROSS, with_model=False)
+            assert any(line.startswith("note: ") for line in lines)
+            served.faults.clear()
+            served.forbidden.clear()
+            again(False)
+        assert (folder / "aggregates.safetensors").is_file()
+        assert is_acquired(tmp_path / "store", CROSS, with_model=False)
+        assert set(read_json(folder / extras.TAKEN)) == {self.PATH, extras.CORPUS}
+
+    def test_one_bad_shard_leaves_the_others(
+        self, mirror: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        base = "attribution/pythia-160m/"
+        monkeypatch.setattr(extras, "companions_of", lambda run: [base])
+        place = mirror / HUB["trajectory"] / base
+        place.mkdir(parents=True)
+        for name in ("README.md", "x__h0__s0.json", "x__h0__s0.pt"):
+            (place / name).write_bytes(b"{")
+        (place / "manifest.json").write_bytes(b'{"a": 1}')
+        lines = self.get(mirror, tmp_path / "store")
+        kept = run_path(tmp_path / "store", CROSS) / "companions" / "attribution"
+        assert [p.name for p in kept.iterdir()] == ["manifest.json"]
+        assert any("README.md is no attribution file" in line for line in lines)
+        assert any("x__h0__s0.json" in line and "left out" in line for line in lines)
+
+    def test_the_index_and_the_card_never_stop_a_build(
+        self, release: Release, tmp_path: Path
+    ) -> None:
+        with HubDouble(tmp_path / "served") as served:
+            release.all(served.add)
+            for name in ("index.json", f"{CROSS}.md", "tokenizer_config.json"):
+                served.fail(name, "status", code=403, times=9)
+            lines: list[str] = []
+            hub = Hub(lines.append, served.url, tmp_path / "client", False)
+            acquire(CROSS, tmp_path / "store", hub, lines.append, with_model=False)
+        assert is_acquired(tmp_path / "store", CROSS, with_model=False)
+        assert sum(line.startswith("note: ") for line in lines) == 2
+
+
+@pytest.mark.parametrize("run", [CROSS, PRISM])
+def test_a_release_of_the_other_owner(mirror: Path, tmp_path: Path, run: str) -> None:
+    first, second = repositories("prism" if run == PRISM else "trajectory")
+    (mirror / second).parent.mkdir()
+    (mirror / first).rename(mirror / second)
+    assert any(second in item.name for item in
+               plan_released(run, tmp_path / "store", Mirror(mirror)).items)
+    acquire(run, tmp_path / "store", Mirror(mirror), with_model=False)
+    config = read_json(run_path(tmp_path / "store", run) / "config.json")
+    assert config["origin"]["repository"] == second
+    with HubDouble(tmp_path / "served") as served:
+        served.add(repositories("trajectory")[1], {"index.json": b"[]"})
+        assert is_answering(Hub(None, served.url, tmp_path / "client", False)) is None
+
+
+def test_a_model_without_a_tokenizer_says_where_to_put_one(
+    release: Release, tmp_path: Path
+) -> None:
+    with HubDouble(tmp_path / "served") as served:
+        release.all(served.add)
+        for path in served.folder(MODEL).parent.rglob("tokenizer.json"):
+            path.unlink()
+        hub = Hub(None, served.url, tmp_path / "client", False)
+        put = model_path(tmp_path / "store", "pythia-14m") / "tokenizer.json"
+        with pytest.raises(NotThere, match="put one of this model at") as missing:
+            acquire(CROSS, tmp_path / "store", hub, with_model=False)
+        assert str(put) in str(missing.value)
+        shutil.copyfile(release.work / "tokenizer.json", put)
+        acquire(CROSS, tmp_path / "store", hub, with_model=False)
+    assert is_acquired(tmp_path / "store", CROSS, with_model=False)
 
 
 def test_differences_of_the_index() -> None:
@@ -410,6 +503,8 @@ class TestOffline:
             assert weights.samefile(run_path(tmp_path / "store", CROSS) / weights.name)
             shutil.copytree(tmp_path / "store" / "snapshots", other / "snapshots",
                             dirs_exist_ok=True)
-            acquire(CROSS, other, hub)
-            assert is_acquired(other, CROSS, with_model=False)
+            lines: list[str] = []
+            acquire(CROSS, other, hub, lines.append)
+            (open_still,) = [line for line in lines if line.startswith("note: ")]
+            assert f"{extras.CORPUS} is not on this machine" in open_still
             assert double.log == []

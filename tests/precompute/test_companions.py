@@ -12,7 +12,12 @@ from atlas.crosscoder import standardize
 from atlas.errors import AtlasError, BrokenArtifact, InvalidValue, NotFound
 from atlas.inventory import released
 from atlas.tensor_files import load_tensors, read_json
-from precompute.attribution import read_reconstruction_ev, read_shard, read_specificity
+from precompute.attribution import (
+    attribution_groups,
+    read_reconstruction_ev,
+    read_shard,
+    read_specificity,
+)
 from precompute.companions import companions_of, take_in_companions
 from precompute.corpus import kept_corpus, read_corpus, take_in_corpus
 from precompute.intake import take_in
@@ -289,9 +294,18 @@ def test_a_shard_is_read_from_both_its_files(tmp_path: Path, run_folder: Path) -
     assert torch.equal(kept["attributions"], shard.attributions)
     assert read_reconstruction_ev(ev) == {"steps.0": 0.5, "steps.4": 0.75}
     assert read_specificity(matrix).matrix.tolist() == [[1, 0], [0, 2]]
+    loose = {path.replace("shards/", ""): file for path, file in files.items()}
+    assert len(take_in_companions(tmp_path, RUN, loose, lambda line: None)) == 4
     del files[f"{base}shards/{pt.name}"]
     with pytest.raises(BrokenArtifact, match=r"has no agreement__h16__s4\.pt beside it"):
         take_in_companions(tmp_path, RUN, files, lambda line: None)
+
+
+def test_attribution_files_are_read_in_their_groups() -> None:
+    pair = ["a/x__h1__s2.json", "a/x__h1__s2.pt"]
+    assert attribution_groups(["a/README.md", *pair, "a/b/y__h1__s2.pt", "a/manifest.json",
+                               "a/x__h1__s2.png"]) == (
+        [["a/b/y__h1__s2.pt"], ["a/manifest.json"], pair], ["a/README.md", "a/x__h1__s2.png"])
 
 
 @pytest.mark.parametrize(("changes", "said"), [

@@ -22,7 +22,7 @@ from precompute import hub as door
 from precompute import safety
 from precompute.fetching import COMMIT, Listed, NotCached, NotInMirror, NotThere, place
 from precompute.hub import Hub
-from precompute.hub_client import progress_bar
+from precompute.hub_client import QUARANTINE, progress_bar
 from precompute.mirror import Mirror
 from tests.hub_double import TOKEN, HubDouble
 
@@ -168,16 +168,91 @@ class TestFetching:
         (folder / "README.md").write_text("---\nlicense: mit\n---\n# card\n")
         (folder / "features.parquet").write_bytes(BODY)
         with pytest.raises(HubError) as refused:
-            hub.upload_folder("owner/atlas", folder, "first")
+            hub.make_repository("owner/atlas")
         assert refused.value.status == 4
         assert "HF_TOKEN" in str(refused.value)
         monkeypatch.setenv("HF_TOKEN", TOKEN)
+        hub.make_repository("owner/atlas")
         commit = hub.upload_folder("owner/atlas", folder, "first")
         assert hub.commit_of("owner/atlas", repo_type="dataset") == commit
         fetched = hub.download("owner/atlas", "features.parquet", repo_type="dataset")
         assert fetched.path.read_bytes() == BODY
         again = hub.upload_folder("owner/atlas", folder, "second")
         assert again == commit, "nothing changed, nothing is committed"
+        hub.upload_folder("owner/atlas", tmp_path / "nothing", "third", gone=["features.parquet"])
+        assert set(make(double, tmp_path, Told()).list_files("owner/atlas", repo_type="dataset")
+                   ) == {"README.md"}
+
+    def test_private_is_asked_for_a_public_data_set(
+        self, hub: Hub, double: HubDouble, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        hub.make_repository("owner/hidden", private=True)
+        hub.make_repository("owner/hidden", private=True)
+        hub.make_repository("owner/shown")
+        with pytest.raises(InvalidValue, match="owner/shown is there and public"):
+            hub.make_repository("owner/shown", private=True)
+
+
+class TestSharedBodies:
+    """With Xet a body is kept once for the whole cache, under its Xet hash."""
+
+    def share(self, hub: Hub, repository: str = REPOSITORY) -> tuple[Path, Path, Path]:
+        """What Xet leaves of a fetched file: pointer, link named by sha256, shared body."""
+        pointer = hub.download(repository, BIG).path
+        link = Path(os.path.normpath(pointer.parent / os.readlink(pointer)))
+        body = hub.cache / "blobs" / "ab" / ("ab" * 32)
+        body.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(link, body)
+        link.symlink_to(os.path.relpath(body, link.parent))
+        return pointer, link, body
+
+    def test_offline_it_is_held_to_its_sha256(
+        self, hub: Hub, double: HubDouble, tmp_path: Path, told: Told
+    ) -> None:
+        pointer, link, body = self.share(hub)
+        without = make(double, tmp_path, told, offline=True)
+        listed = without.list_files(REPOSITORY)[BIG]
+        assert listed.sha256 == hashlib.sha256(BODY).hexdigest()
+        assert without.download(REPOSITORY, BIG).path == pointer
+        body.write_bytes(BODY[:-1] + b"x")
+        with pytest.raises(BrokenArtifact, match=f"remove {body}"):
+            without.download(REPOSITORY, BIG)
+        assert body.is_file(), "other repositories use it"
+        assert not link.is_symlink()
+        assert not (hub.cache / QUARANTINE).exists()
+
+    def test_one_that_was_here_is_not_taken_back(
+        self, hub: Hub, double: HubDouble, tmp_path: Path, told: Told
+    ) -> None:
+        pointer, link, body = self.share(hub)
+        pointer.unlink()  # the client makes no more than a pointer
+        later = make(double, tmp_path, told)
+        later.release(later.download(REPOSITORY, BIG))
+        assert (pointer.is_file(), link.is_symlink(), body.is_file()) == (True, True, True)
+
+    def test_one_that_another_repository_links_stays(self, hub: Hub, double: HubDouble) -> None:
+        fetched = hub.download(REPOSITORY, BIG)
+        pointer, link, body = self.share(hub)
+        other = hub.cache / "models--owner--other" / "blobs" / link.name
+        other.parent.mkdir(parents=True)
+        other.symlink_to(os.path.relpath(body, other.parent))
+        hub.release(fetched)
+        assert (pointer.exists(), link.is_symlink(), body.is_file()) == (False, False, True)
+        other.unlink()
+        alone = hub.download(REPOSITORY, BIG)
+        self.share(hub)
+        hub.release(alone)
+        assert not body.exists()
+
+    def test_a_body_of_two_commits_stays_with_one(self, hub: Hub, double: HubDouble) -> None:
+        first = hub.download(REPOSITORY, BIG)
+        second = double.add(REPOSITORY, {"README.md": b"# another"})
+        same = hub.download(REPOSITORY, BIG, second)
+        assert same.path != first.path
+        hub.release(first)
+        assert not first.path.exists()
+        assert same.path.read_bytes() == BODY
 
 
 class TestFaults:
@@ -188,7 +263,7 @@ class TestFaults:
         double.fail(BIG, "corrupt", method="GET")
         line = failure(BrokenArtifact, 3, hub)
         assert f"{REPOSITORY}/{BIG} has the wrong sha256: want " in line
-        aside = list((hub.cache / door.QUARANTINE).iterdir())
+        aside = list((hub.cache / QUARANTINE).iterdir())
         assert len(aside) == 1
         assert str(aside[0]) in line
         true = hashlib.sha256(BODY).hexdigest()
@@ -447,6 +522,13 @@ class TestOffline:
                                         ) -> None:
         with pytest.raises(HubError, match="HF_HUB_OFFLINE"):
             make(double, tmp_path, told, offline=True).upload_folder("o/n", tmp_path, "x")
+        lost = make(double, tmp_path, told)
+        double.stop()
+        with pytest.raises(HubError):
+            lost.list_files(REPOSITORY)
+        with pytest.raises(HubError, match="does not answer") as gone:
+            lost.make_repository("o/n")
+        assert "HF_HUB_OFFLINE" not in str(gone.value)
 
 
 def test_killed_while_fetching(double: HubDouble, tmp_path: Path, told: Told) -> None:

@@ -13,12 +13,13 @@ import torch
 
 from atlas.artifacts import THRESHOLD, read_crosscoder, read_prism, read_run
 from atlas.errors import AtlasError, BrokenArtifact, InvalidValue, NotFound
-from atlas.inventory import released
+from atlas.inventory import find_released, released
 from atlas.places import run_path
 from atlas.prism import ARCHITECTURES, dense_code
-from atlas.tensor_files import load_tensors, read_json, save_tensors
+from atlas.tensor_files import TensorFile, load_tensors, read_json, save_tensors
 from precompute.checkpoints import open_weights
-from precompute.intake import place, recognise, take_in
+from precompute.fetching import place
+from precompute.intake import recognise, take_in
 from precompute.pickles import load_pickle
 from precompute.release import MATCHED_WINDOW, OLMO, PYTHIA, PYTHIA_16, read_path, schedule_name
 from precompute.sidecars import read_bounded_json, read_card, read_index
@@ -300,7 +301,7 @@ def poisoned(value: float) -> Callable[[torch.Tensor], torch.Tensor]:
 
 
 @pytest.mark.parametrize(("edit", "said"), [
-    (edited("W_D", poisoned(float("nan"))), r"W_D holds 1 values that are not finite.*\(1, 1, 1\)"),
+    (edited("W_D", poisoned(float("nan"))), r"W_D holds 1 values that .*\(1, 1\) of snapshot 1"),
     (edited("b_E", poisoned(float("inf"))), "b_E holds 1 values that are not finite"),
     (edited(THRESHOLD, poisoned(float("nan"))), "log_jumprelu_threshold holds 1"),
     (edited(THRESHOLD, poisoned(80.0)), "is 80 at feature 1, expected a logarithm"),
@@ -309,7 +310,6 @@ def poisoned(value: float) -> Callable[[torch.Tensor], torch.Tensor]:
     (edited("b_D", lambda t: t[:31]), r"b_D is \(31, 6\), but W_E"),
     (edited("W_E", lambda t: t[:31]), r"b_E is \(32, 16\), but W_E \(31, 6, 16\)"),
     (edited("W_E", lambda t: t.int()), "W_E has numbers of type I32"),
-    (lambda tensors: tensors.update(W_Q=torch.ones(2)), "W_Q, which a crosscoder has not"),
     (lambda tensors: tensors.pop(THRESHOLD), "activation: the path .* says jumprelu.*batchtopk"),
 ])
 def test_broken_tensors_are_refused_and_nothing_is_published(
@@ -536,7 +536,7 @@ def test_values_of_a_pickle_are_checked_like_others(tmp_path: Path) -> None:
     told = legacy("flat")
     told["state_dict"]["W_D"][2, 3, 4] = float("nan")
     torch.save(told, path)
-    with pytest.raises(BrokenArtifact, match=r"W_D holds a value.*\(2, 3, 4\)"):
+    with pytest.raises(BrokenArtifact, match=r"W_D holds a value.*\(3, 4\) of snapshot 2"):
         take_in(tmp_path, CROSS, path, None, ORIGIN, quiet)
 
 
@@ -596,6 +596,7 @@ def test_every_architecture_of_a_prism(tmp_path: Path, prism_run: str, architect
     if architecture == "batch_topk":
         state["model_state_dict"]["threshold_initialized"] = torch.tensor(1)
     torch.save(state, tmp_path / "checkpoint.pt")
+    put_snapshots(tmp_path, PRISM_NAME, (0,))
     folder = take_in(tmp_path, prism_run, tmp_path / "checkpoint.pt", None, ORIGIN, quiet)
     kept = read_prism(read_run(folder))
     assert kept.architecture == architecture
@@ -625,7 +626,7 @@ def test_k_of_a_prism_is_the_evaluations_and_the_paths(tmp_path: Path, prism_run
     ({"row_mean": torch.full((D_MODEL,), float("nan"))}, "row_mean holds a value"),
     ({"row_norms": torch.ones(V - 1)}, "do not name the rows"),
     ({"row_token_ids": torch.zeros(V, dtype=torch.long)}, "each once"),
-    ({"metrics": {"row_centered_ev": float("nan")}}, "row_centered_ev is nan"),
+    ({"metrics": {"row_centered_ev": "nan"}}, "row_centered_ev is 'nan', expected a number"),
 ])
 def test_a_broken_prism_is_refused(
     tmp_path: Path, prism_run: str, changes: dict[str, Any], said: str
@@ -636,9 +637,9 @@ def test_a_broken_prism_is_refused(
     one_line(refused.value)
 
 
-def test_a_prism_fitted_to_some_rows(tmp_path: Path, prism_run: str) -> None:
+@pytest.mark.parametrize("ids", [torch.arange(0, V, 2), torch.arange(30)], ids=["some", "first"])
+def test_a_prism_fitted_to_some_rows(tmp_path: Path, prism_run: str, ids: torch.Tensor) -> None:
     put_snapshots(tmp_path, PRISM_NAME, (0,))
-    ids = torch.arange(0, V, 2)
     rows = raw_rows(0)
     mean = rows[ids].mean(dim=0)
     norms = (rows[ids] - mean).norm(dim=1)
@@ -706,7 +707,66 @@ def test_numbers_that_json_has_not_harm_only_the_field(tmp_path: Path) -> None:
     told["training"]["final_loss"] = float("nan")
     sidecar.write_text(json.dumps(told))
     assert recognise(CROSS, weights, sidecar).training["final_loss"] == "nan"
-    told["quality"]["explained_variance"] = float("nan")
+    figures = recognise(CROSS, weights, sidecar).quality
+    told["quality"] |= {"explained_variance": float("nan"), "dead_rate": None}
     sidecar.write_text(json.dumps(told))
-    with pytest.raises(BrokenArtifact, match=r"quality\.explained_variance is nan"):
+    found = recognise(CROSS, weights, sidecar)
+    assert found.quality == {n: v for n, v in figures.items()
+                             if n not in ("explained_variance", "dead_rate")}
+    for said in ("quality.explained_variance is recorded as nan", "dead_rate is recorded as None"):
+        assert any(said in note for note in found.notes)
+    told["quality"]["explained_variance"] = "0.9"
+    sidecar.write_text(json.dumps(told))
+    with pytest.raises(BrokenArtifact, match=r"quality\.explained_variance is '0\.9'"):
         recognise(CROSS, weights, sidecar)
+
+
+@pytest.mark.parametrize("said", ["Qwen/Qwen3.5-0.8B-it", "../models/qwen", "qwen"])
+def test_the_inventory_knows_its_models(
+    tmp_path: Path, prism_run: str, monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
+    entry = find_released("qwen3.5-0.8b/k128_16x")
+    monkeypatch.setattr("precompute.recognise.find_released", lambda run: entry)
+    path = prism_file(tmp_path, "trainer", config={"model_name": said})
+    found = recognise(prism_run, path, None)
+    assert found.model_name == PRISM_NAME
+    assert any(repr(said) in note for note in found.notes)
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
+def test_a_tensor_that_no_reader_knows_is_left_aside(tmp_path: Path, suffix: str) -> None:
+    weights, sidecar = release(tmp_path, CROSS, PYTHIA, "jumprelu")
+    tensors = load_tensors(weights) | {"W_Q": torch.full((2,), float("nan"))}
+    path = weights.with_suffix(suffix)
+    if suffix == ".pt":
+        torch.save(tensors, path)
+    else:
+        save_tensors(path, tensors)
+    folder = read_run(take_in(tmp_path / "store", CROSS, path, sidecar, ORIGIN, quiet))
+    assert "1 tensors are not read, W_Q first" in folder.provenance["notes"]
+    assert torch.equal(read_crosscoder(folder).W_D, tensors["W_D"])
+
+
+@pytest.mark.parametrize("said", ["an odd per-snapshot thing", "Crosscoder v2", "prisms"])
+def test_a_kind_that_is_not_understood_is_a_note(tmp_path: Path, said: str) -> None:
+    weights, sidecar = release(tmp_path, CROSS, PYTHIA, "jumprelu")
+    sidecar.write_text(json.dumps(json.loads(sidecar.read_text()) | {"kind": said}))
+    assert any("is not understood" in n for n in recognise(CROSS, weights, sidecar).notes)
+
+
+def test_half_precision_is_scanned_a_snapshot_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A dictionary of 34 GB is never copied whole to float32."""
+    weights, sidecar = release(tmp_path, CROSS, PYTHIA, "jumprelu")
+    save_tensors(weights, {n: t.bfloat16() for n, t in load_tensors(weights).items()})
+    known, largest = TensorFile.read, []
+
+    def read(self: TensorFile, *index: Any, **more: Any) -> torch.Tensor:
+        found = known(self, *index, **more)
+        largest.append(found.numel())
+        return found
+
+    monkeypatch.setattr(TensorFile, "read", read)
+    take_in(tmp_path / "store", CROSS, weights, sidecar, ORIGIN, quiet)
+    assert max(largest) < len(PYTHIA) * D_SAE * D_MODEL

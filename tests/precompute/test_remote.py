@@ -90,6 +90,39 @@ def test_what_is_there_is_not_sent_again(
     assert not (tmp_path / "cache" / "readout-atlas" / "outgoing" / TO.slug).exists()
 
 
+def test_what_is_shared_no_more_is_removed(
+    tiny_store: Path, tmp_path: Path, double: HubDouble, hub: Hub
+) -> None:
+    def held() -> set[str]:
+        tree = double.tree(f"datasets/{TO.repository}", "main")
+        assert tree is not None
+        return set(tree[1])
+
+    send(tiny_store, TO, [PRISM, SMALL], weights=True, hub=hub)
+    double.add(TO.repository, {"notes/mine.txt": b"kept"}, repo_type="dataset")
+    before = held()
+    double.forget()
+    lines: list[str] = []
+    send(tiny_store, TO, [PRISM], report=lines.append, hub=another(double, tmp_path))
+    assert len(double.asked("/commit/")) == 1
+    gone = before - held()
+    assert any(name.startswith("snapshots/") for name in gone)
+    assert f"publish: {len(gone)} files of an earlier share are removed" in "\n".join(lines)
+    manifest = json.loads(opened_manifest(double))
+    assert held() == {*manifest["files"], MANIFEST, "notes/mine.txt"}
+
+
+def test_a_public_data_set_gets_nothing_that_is_private(
+    tiny_store: Path, tmp_path: Path, double: HubDouble, hub: Hub
+) -> None:
+    double.add(TO.repository, {"README.md": b"# Poems"}, repo_type="dataset")
+    with pytest.raises(InvalidValue, match="is there and public") as refused:
+        send(tiny_store, TO, [PRISM], private=True, hub=hub)
+    assert refused.value.status == 2
+    assert not double.asked("/preupload/") + double.asked("/commit/") + double.asked("/upload/")
+    send(tiny_store, TO, [PRISM], hub=another(double, tmp_path))
+
+
 def test_a_wrong_body_is_refused_and_the_next_call_mends_it(
     tiny_store: Path, tmp_path: Path, double: HubDouble, hub: Hub
 ) -> None:

@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,21 @@ from atlas.schema import CATALOG_TABLES, RUN_TABLES, table
 from atlas.store import Store
 from atlas.tensor_files import read_json, sha256, write_json
 from precompute import parquet, safety
-from precompute.dataset_card import splits, text_of
+from precompute.dataset_card import (
+    DICTIONARY_LICENCES,
+    TRAJECTORIES,
+    Origin,
+    model_licence,
+    splits,
+    text_of,
+    write_card,
+)
 from precompute.doctor import examine
 from precompute.manifest import MANIFEST, read_manifest
 from precompute.receive import receive_folder
 from precompute.share import TABLE_NAMES, cell, export_tables, share
 from precompute.stages import precompute_run
+from precompute.writer import read_meta
 from tests.tiny import LARGE_MODEL, PRISM, RUNS, SEED0, SEED1, SMALL, WIDTH, tiny_store
 
 FEATURE = f"runs/{PRISM}/tables/feature.parquet"
@@ -202,6 +212,27 @@ def test_the_card_is_read_by_the_hub_and_says_where_things_come_from(
         assert word in body
 
 
+def test_licences_are_those_that_a_release_states() -> None:
+    for owner in ("matteohe", "hematteo"):
+        for name in ("parameter-trajectory-crosscoders", "sparse-readout-prism"):
+            assert DICTIONARY_LICENCES[f"{owner}/{name}"] == "mit"
+    assert model_licence("EleutherAI/pythia-1b") == model_licence("allenai/OLMo-2-1124-7B") == (
+        "apache-2.0")
+    assert model_licence("Qwen/Qwen3.5-2B").startswith("not recorded here")
+
+
+def test_the_card_tells_the_licence_of_the_text_corpus(tiny_store: Path, tmp_path: Path) -> None:
+    cards = [
+        replace(card, config=card.config | {"origin": {"repository": TRAJECTORIES[1]}})
+        for card in Store.open(tiny_store).runs()
+    ]
+    metas = {card.run: read_meta(tiny_store / card.file) for card in cards}
+    write_card(tmp_path / "README.md", cards, metas, False, Origin())
+    text = (tmp_path / "README.md").read_text("utf8")
+    assert f"- dictionaries of `{TRAJECTORIES[1]}`: mit" in text
+    assert "cc-by-sa-4.0" in text
+
+
 def test_names_of_other_people_stay_text() -> None:
     assert "|" not in text_of("a | b `c` <script>").strip("`")
     assert text_of("") == "–"
@@ -336,6 +367,14 @@ def configured(**changes: Any) -> Callable[[Path], None]:
     return change
 
 
+def unmeasured(table: pa.Table) -> pa.Table:
+    rows = table.to_pylist()
+    for row in rows:
+        if row["key"] == "measured":
+            row["value"] = json.dumps({**json.loads(row["value"]), "l0": None})
+    return pa.Table.from_pylist(rows, table.schema)
+
+
 def linked(folder: Path) -> None:
     path = folder / "models" / LARGE_MODEL / "tokenizer.json"
     shutil.copyfile(path, folder.parent / "elsewhere.json")
@@ -387,6 +426,7 @@ HOSTILE: dict[str, tuple[Callable[[Path], Any], type[AtlasError], str]] = {
                          "feature refused a row"),
     "an infinite norm": (table_of("feature", put("norm_final", 3, float("inf"))), BrokenArtifact,
                          "feature refused a row"),
+    "a figure that was not measured": (table_of("meta", unmeasured), BrokenArtifact, "'measured'"),
     "a changed value": (table_of("feature", put("threshold", 3, 0.123)), BrokenArtifact,
                 "tables have digest"),
     "a missing feature": (table_of("feature", lambda t: t.slice(1)), BrokenArtifact,

@@ -12,9 +12,11 @@ from atlas.errors import AtlasError, BrokenArtifact
 from atlas.tensor_files import TensorFile, load_tensors, read_json, save_tensors
 from precompute import snapshots
 from precompute.fetching import NotInMirror, NotThere
+from precompute.hub import Hub
 from precompute.mirror import Mirror
 from precompute.models import fetch_matrix, open_checkpoint, revision_of
 from precompute.snapshots import EXTRACTED, Wanted, fetch_snapshots
+from tests.hub_double import HubDouble
 from tests.hub_release import MODEL, STEPS, Release, into_folder
 from tests.tiny import D, V
 
@@ -107,6 +109,30 @@ class TestPlaces:
         release.loose(mirror / EXTRACTED / "we_snapshots", "W_U", 0, "pt")
         with pytest.raises(NotInMirror):
             fetch(mirror, tmp_path / "store", steps=(0,))
+
+    @pytest.mark.parametrize("fault", ["listing", "file", "shape"])
+    def test_a_data_set_that_fails_is_told_and_passed_over(
+        self, release: Release, tmp_path: Path, fault: str
+    ) -> None:
+        with HubDouble(tmp_path / "served") as served:
+            for step in STEPS[:2]:
+                release.checkpoint(served.add, step)
+                path = release.loose(tmp_path / "loose", "W_U", step)
+                if fault == "shape":
+                    save_tensors(path, {"W_U": torch.ones(3, D)})
+                served.add(EXTRACTED, {path.name: path}, repo_type="dataset")
+            if fault == "listing":
+                served.forbidden.add(f"datasets/{EXTRACTED}")
+            if fault == "file":
+                served.fail("_wu.safetensors", "status", code=403, times=2)
+            lines: list[str] = []
+            hub = Hub(endpoint=served.url, cache=tmp_path / "client", offline=False)
+            fetch_snapshots(hub, tmp_path / "store", wanted(rows=V), lines.append)
+        for step in STEPS[:2]:
+            found = load_snapshot(tmp_path / "store", MODEL, step, "W_U")
+            assert torch.equal(found, release.rows[MODEL, "W_U", step])
+        notes = [line for line in lines if line.startswith("note: ") and EXTRACTED in line]
+        assert len(notes) == (1 if fault == "listing" else 2)
 
     def test_order(self, release: Release, mirror: Path, tmp_path: Path) -> None:
         """A loose file before the data set, the data set before the checkpoint."""

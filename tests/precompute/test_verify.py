@@ -136,8 +136,13 @@ def test_a_figure_outside_is_told_and_printed_ones_may_be_rounded(tmp_path: Path
     text = as_text(found)
     assert text.count("NOT reproduced") == 2
     assert "reproduced (canonical)" in text
+    assert text.splitlines()[-1].startswith("NOT reproduced: explained_variance within 0.00100, l0")
     write_json(path, metrics | {"explained_variance": ev + 0.0012, "recorded_from": "inventory"})
-    assert verify(located).within_tolerance
+    found = verify(located)
+    assert found.within_tolerance
+    last = as_text(found).splitlines()[-1]
+    assert "explained_variance within 0.00150" in last
+    assert f"l0 within {found.verdicts[1].tolerance:.5f}" in last
     write_json(path, {"recorded_from": None})
     found = verify(located)
     assert found.recorded == {}
