@@ -112,6 +112,7 @@ def feature_card(
         rate=floats(feature["rate"], count),
         rotation=floats(feature["rotation"], count - 1),
         to_terminal=floats(feature["to_terminal"], count),
+        contribution=floats(feature["mean_contribution"], count),
         promoted=tuple(token_list(r["tokens"], r["cosines"], texts) for r in ranked),
         suppressed=tuple(
             token_list(r["suppressed"], r["suppressed_cosines"], texts) for r in ranked

@@ -44,7 +44,7 @@ BROWSE = """
     SELECT page.*, life.norm FROM page JOIN {run}.life AS life USING (feature) ORDER BY {order}"""
 
 FEATURE = """
-    SELECT feature.*, norm, rate, rotation, to_terminal
+    SELECT feature.*, norm, rate, rotation, to_terminal, life.contribution AS mean_contribution
     FROM {run}.feature AS feature JOIN {run}.life USING (feature) WHERE feature = $feature"""
 PROMOTED = """
     SELECT tokens, cosines, suppressed, suppressed_cosines FROM {run}.promoted

@@ -131,6 +131,11 @@ class FeatureInfo:
     cusum_rate: float
     cusum_norm: float
     cusum_rotation: float
+    change_step: int | None
+    change_low_step: int | None
+    change_high_step: int | None
+    change_p: float
+    rows_explained: float
     nearest: float
     n_duplicates: int | None
     duplicate_of: int | None
@@ -175,6 +180,8 @@ class FeatureCard:
     """(K-1,) turns between neighbouring snapshots; nan where a norm is 0."""
     to_terminal: np.ndarray
     """(K,) turn to the direction of the last snapshot; nan where a norm is 0."""
+    contribution: np.ndarray
+    """(K,) mean length it adds to a row at every snapshot; all nan if not derived."""
     promoted: tuple[TokenList, ...]
     """K lists of tokens whose centred row points along the direction."""
     suppressed: tuple[TokenList, ...]

@@ -8,7 +8,7 @@ so a number is explained in one place. Missing values are NULL, never 0. A chang
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-SCHEMA = 2
+SCHEMA = 3
 """Version of the tables below, written into every file and into the pointer."""
 STORAGE = "v1.5.0"
 """DuckDB storage version of the files (reliability section 5, R6): readable from DuckDB 1.5 on.
@@ -19,6 +19,10 @@ PROMOTED = 12
 """Promoted and suppressed tokens kept per feature and snapshot."""
 NEIGHBOURS = 20
 """Neighbours kept per feature."""
+NEIGHBOURS_AT = 10
+"""Neighbours kept per feature and snapshot."""
+BINS = 24
+"""Bins of the histogram of a feature's activations."""
 FIRING = 200
 """Firing tokens kept per feature, strongest first; the code by token has all of them, and those
 the dictionary was not fitted to."""
@@ -154,6 +158,18 @@ RUN_TABLES: tuple[Table, ...] = (
          "Largest absolute cumulative deviation of the decoder norm from its mean (§7.4)."),
         ("cusum_rotation", _FINITE.format("cusum_rotation"),
          "Largest absolute cumulative deviation of the turn from its mean (§7.4)."),
+        ("change_step", "INTEGER",
+         "Step of the strongest change of the level of the decoder norm. Not available: shuffled "
+         "snapshots change as much more often than once in twenty, or there are too few."),
+        ("change_low_step", "INTEGER", "Earliest step of the 90 % interval of that change."),
+        ("change_high_step", "INTEGER", "Latest step of the 90 % interval of that change."),
+        ("change_p", _SHARE.format("change_p"),
+         "Share of shuffles of the snapshots whose norm changes level at least as much, with the "
+         "true order counted among them."),
+        ("rows_explained", _FINITE.format("rows_explained"),
+         "Mean share of a row that the whole dictionary explains at the last snapshot, 1 - squared "
+         "error / squared length, over the rows on which the feature fires, weighted by its "
+         "activation."),
         ("nearest", _COSINE.format("nearest"),
          "Cosine to the feature with the most similar direction at the last snapshot."),
         ("n_duplicates", _COUNT.format("n_duplicates"),
@@ -194,6 +210,15 @@ RUN_TABLES: tuple[Table, ...] = (
                                 "five decimals."),
         ("to_terminal", "FLOAT[]", "1 - cosine to the direction at the last snapshot, to five "
                                    "decimals."),
+        ("contribution", "FLOAT[]", "Mean length the feature adds to a row at every snapshot, over "
+                                    "all rows, in units of standardised rows."),
+    ),
+    _table(
+        "similarity", "feature", "How a feature's direction turns: every pair of snapshots.",
+        ("feature", "INTEGER NOT NULL", "Index of the feature."),
+        ("cosines", "TINYINT[]", "Cosine of its directions at two snapshots in hundredths, for "
+                                 "the pairs (0, 1), (0, 2) … (1, 2) …; NULL where one has no "
+                                 "length."),
     ),
     _table(
         "promoted", "feature k", "Tokens whose centred row points most along or against a "
@@ -212,6 +237,10 @@ RUN_TABLES: tuple[Table, ...] = (
                                 "dictionary was fitted to: the 200 strongest, strongest first."),
         ("p", "FLOAT[]", "Their pre-activations, shared by all snapshots; of a prism, row norm "
                          "times code."),
+        ("histogram", "INTEGER[]", "Number of all those tokens, not only the 200, by "
+                                   "pre-activation, in 24 equal bins from p_low to p_high."),
+        ("p_low", "FLOAT", "Smallest of those pre-activations."),
+        ("p_high", "FLOAT", "Largest of those pre-activations."),
     ),
     _table(
         "code_by_token", "token", "The sparse code, by token: whole, or of very large ones the "
@@ -234,6 +263,39 @@ RUN_TABLES: tuple[Table, ...] = (
         ("feature", "INTEGER NOT NULL", "Index of the feature."),
         ("ids", "INTEGER[]", "Neighbours, most similar first."),
         ("cosines", "FLOAT[]", "Their cosines, to three decimals."),
+    ),
+    _table(
+        "neighbour_at", "feature k", "Features with the most similar direction at every snapshot.",
+        ("feature", "INTEGER NOT NULL", "Index of the feature."),
+        ("k", "INTEGER NOT NULL", "Number of the snapshot."),
+        ("ids", "INTEGER[]", "The ten nearest, most similar first."),
+        ("cosines", "FLOAT[]", "Their cosines, to three decimals."),
+    ),
+    _table(
+        "row", "token", "The rows of the matrix themselves: one course per token.",
+        ("token", "INTEGER NOT NULL", "Vocabulary entry."),
+        ("norm", "FLOAT[]", "Length of the centred row over the scale, at every snapshot."),
+        ("to_terminal", "FLOAT[]", "1 - cosine of the centred row to itself at the last snapshot, "
+                                   "to three decimals."),
+        ("explained", "FLOAT[]", "Share of the row that the dictionary explains at every "
+                                 "snapshot, 1 - squared error / squared length, to three "
+                                 "decimals."),
+    ),
+    _table(
+        "sample", "place", "The evaluation text that the examples are cut from.",
+        ("place", "INTEGER NOT NULL", "Number of the text, from 0."),
+        ("tokens", "INTEGER[]", "Its tokens."),
+    ),
+    _table(
+        "example", "feature rank", "Where in the evaluation text the last hidden state points "
+                                   "most along a feature's last direction.",
+        ("feature", "INTEGER NOT NULL", "Index of the feature."),
+        ("rank", "INTEGER NOT NULL", "Place of the example, strongest first, from 0."),
+        ("place", "INTEGER NOT NULL", "Number of the text it is from."),
+        ("start", "INTEGER NOT NULL", "First token of the excerpt in that text, from 0."),
+        ("z", "FLOAT[]", "For every token of the excerpt: the hidden state's product with the "
+                         "direction, in standard deviations from its mean over the whole sample, "
+                         "to one decimal."),
     ),
     _table(
         "population", "metric k", "How a measure is spread over the features that are alive.",
@@ -308,6 +370,22 @@ CATALOG_TABLES: tuple[Table, ...] = (
         "run_snapshot", "run k", "Births, deaths and fidelity of every run at every snapshot.",
         ("run", "VARCHAR NOT NULL", "Id of the run."),
         *((c.name, c.type, c.comment) for c in RUN_TABLES[1].columns if c.name not in _LARGE),
+    ),
+    _table(
+        "match", "run feature other", "Which feature of another run corresponds to a feature.",
+        ("run", "VARCHAR NOT NULL", "Id of the run of the feature."),
+        ("feature", "INTEGER NOT NULL", "Index of the feature in it."),
+        ("other", "VARCHAR NOT NULL", "Id of the other run: same model, matrix and snapshots."),
+        ("partner", "INTEGER NOT NULL", "The feature of the other run whose directions over the "
+                                        "whole training are most similar."),
+        ("cosine", _COSINE.format("cosine"),
+         "Cosine of the two directions, all snapshots put end to end after each is scaled by the "
+         "largest norm of its feature."),
+        ("margin", _FINITE.format("margin"), "That cosine minus the one of the second best."),
+        ("reciprocal", "BOOLEAN NOT NULL", "The feature is also the best of its partner."),
+        ("percentile", _SHARE.format("percentile"),
+         "Share of features of a random dictionary of the same norms whose best cosine stays "
+         "below: 1 when none reaches it."),
     ),
 )
 

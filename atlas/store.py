@@ -118,6 +118,18 @@ class Store:
         """The same store held at the present generation, whatever `refresh` does to this one."""
         return Store(self.folder, self._view)
 
+    # --- any question -----------------------------------------------------------------------
+
+    def ask(self, run: str, sql: str, **values: Any) -> pa.Table:
+        """The answer of a query of `atlas.*`, in which `{run}` stands for the run's tables.
+
+        For the modules that ask about one subject; the text is theirs, never a user's, and
+        `values` are bound. Raises NotFound, or BrokenArtifact for a run that cannot be read.
+        """
+        view = self._view
+        _, alias = _readable(view, run)
+        return view.table(sql.replace("{run}", alias), values)
+
     # --- runs -----------------------------------------------------------------------------
 
     def runs(self) -> list[RunCard]:

@@ -7,7 +7,7 @@ import streamlit as st
 
 from atlas import markup, sketches
 from atlas.records import Filters, TokenMode
-from pages import shared
+from pages import answers, shared
 
 # Features on one page of the table.
 ROWS = 100
@@ -201,7 +201,7 @@ def draw_births(view: shared.Here, wish: Wish) -> None:
     steps = view.card.steps
     if len(steps) < 2:
         return
-    found = shared.births(view.store.digest, view.run)
+    found = answers.births(view.store.digest, view.run)
     low, high = wish.birth
     born = found["births_floor" if wish.corrected else "births"].map(count)
     strip = [
@@ -298,22 +298,22 @@ def main() -> None:
     wish = read_wish(view)
     for problem in wish.problems:
         shared.say(problem, "bad")
-    meanings = shared.comments(view.store.digest).get("feature", {})
+    meanings = answers.comments(view.store.digest).get("feature", {})
     several = len(view.card.steps) > 1
     draw_filters(wish, meanings, several)
     draw_births(view, wish)
     kept = filters(view, wish)
     digest = view.store.digest
     offset = (wish.page - 1) * ROWS
-    found, frame = shared.browse(
+    found, frame = answers.browse(
         digest, view.run, wish.sort, wish.descending, kept, ROWS, offset
     )
     page = wish.page
     if found and offset >= found:
         page = 1
-        found, frame = shared.browse(digest, view.run, wish.sort, wish.descending, kept, ROWS, 0)
+        found, frame = answers.browse(digest, view.run, wish.sort, wish.descending, kept, ROWS, 0)
     shared.settle(view, "browse", page=page if page > 1 else None)
-    _, strongest = shared.browse(digest, view.run, "contribution", True, Filters(), 1, 0)
+    _, strongest = answers.browse(digest, view.run, "contribution", True, Filters(), 1, 0)
     top = float(strongest["contribution"].iloc[0]) if len(strongest) else 1.0
     draw_count(view, found, page)
     if not found:

@@ -10,7 +10,7 @@ import streamlit as st
 
 from atlas import markup
 from atlas.errors import AtlasError, InvalidValue
-from pages import score, shared
+from pages import answers, score, shared
 
 if TYPE_CHECKING:
     from atlas.live import Explanation
@@ -232,7 +232,7 @@ def main() -> None:
         position = -1
     target, versus = asked.get("target"), asked.get("versus")
     try:
-        found = shared.explain(
+        found = answers.explain(
             view.store.digest, view.run, prompt, position, token(target), token(versus), hidden
         )
     except InvalidValue as error:

@@ -11,7 +11,7 @@ from atlas.chance import chance_cosine
 from atlas.errors import NotFound
 from atlas.markup import Bar, Fact, HeatCell, HeatColumn
 from atlas.records import FeatureCard, FeatureInfo, Filters, RunCard, TokenList
-from pages import shared, trust
+from pages import answers, shared, trust
 
 # Snapshots of the heat table; more would not fit their tokens at 1280 pixels.
 COLUMNS = 15
@@ -29,7 +29,7 @@ def read_feature(view: shared.Here) -> int | None:
             asked = last.get("feature")
     if asked is None:
         for kept in (Filters(legible=True), Filters()):
-            _, frame = shared.browse(
+            _, frame = answers.browse(
                 view.store.digest, view.run, "contribution", True, kept, 1, 0
             )
             if len(frame):
@@ -62,7 +62,7 @@ def draw_header(view: shared.Here, card: FeatureCard) -> None:
         kind = "no single kind passes the test of legibility"
     else:
         kind = "dead: it fires on at most one in a million (row, snapshot) pairs"
-    meanings = shared.comments(view.store.digest).get("feature", {})
+    meanings = answers.comments(view.store.digest).get("feature", {})
 
     def fact(name: str, value: str, column: str) -> Fact:
         return Fact(name, value, meanings.get(column, ""))
@@ -88,7 +88,7 @@ def draw_header(view: shared.Here, card: FeatureCard) -> None:
 def draw_moves(view: shared.Here, card: FeatureCard) -> None:
     """The one before and after by contribution, and what can be taken away."""
     feature = card.info.feature
-    place, total, before, after = shared.place_in_order(view.store.digest, view.run, feature)
+    place, total, before, after = answers.place_in_order(view.store.digest, view.run, feature)
 
     def open_feature(other: int | None) -> None:
         if other is not None:
@@ -132,7 +132,7 @@ def draw_life(view: shared.Here, card: FeatureCard) -> None:
         "In grey all live features of the run: 5 to 95 %, quartiles, median dotted.",
     )
     p = view.palette
-    skeleton = shared.life_skeleton(view.store.digest, view.run, p.is_dark)
+    skeleton = answers.life_skeleton(view.store.digest, view.run, p.is_dark)
     n_rows = len(view.store.token_texts(view.card.model))
     found = figures.Life(
         numbers(card.norm),
@@ -331,7 +331,7 @@ def main() -> None:
     if feature is None:
         st.stop()
     try:
-        card = shared.feature_card(view.store.digest, view.run, feature)
+        card = answers.feature_card(view.store.digest, view.run, feature)
     except NotFound as error:
         shared.say(shared.sentence(error), "bad")
         st.button(

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from atlas import markup
-from pages import shared
+from pages import answers, shared
 
 WORDS = (
     ("snapshot", "A matrix (W_U or W_E) at one pretraining step of the model."),
@@ -120,7 +120,7 @@ def main() -> None:
     st.html(formulas())
     st.space("small")
     shared.caption("The columns.", "In the words of the store itself.")
-    found = shared.comments(view.store.digest)
+    found = answers.comments(view.store.digest)
     tabs = st.tabs([title for name, title in TABLES.items() if name in found])
     for tab, name in zip(tabs, [n for n in TABLES if n in found], strict=True):
         with tab:

@@ -9,7 +9,7 @@ import streamlit as st
 from atlas import markup, sketches
 from atlas.places import store_from_environment
 from atlas.records import RunCard
-from pages import released, shared
+from pages import answers, released, shared
 
 CHARTS = 12
 """Small charts that are drawn at most."""
@@ -39,7 +39,7 @@ def table(cards: list[RunCard]) -> pd.DataFrame:
 
 def draw_table(view: shared.Here, cards: list[RunCard]) -> None:
     """All runs; a click makes one the run of the view."""
-    meanings = shared.comments(view.store.digest).get("run", {})
+    meanings = answers.comments(view.store.digest).get("run", {})
     runs = [c.run for c in cards]
 
     def opened() -> None:

@@ -7,7 +7,7 @@ import streamlit as st
 from atlas import courses, markup
 from atlas.axes import position
 from atlas.markup import Bar, Fact
-from pages import shared
+from pages import answers, shared
 
 if TYPE_CHECKING:
     from atlas.live import Explanation, Row
@@ -114,7 +114,7 @@ def labels(view: shared.Here, found: "Explanation") -> dict[int, str]:
     """Strongest firing tokens of the features behind a score: those that fire on its tokens."""
     names: dict[int, str] = {}
     for token in found.score.tokens:
-        features = shared.token_card(view.store.digest, view.run, token).features
+        features = answers.token_card(view.store.digest, view.run, token).features
         names.update(zip(features["feature"].tolist(), features["label"].tolist(), strict=True))
     return names
 

@@ -9,7 +9,7 @@ from atlas.chance import chance_cosine
 from atlas.errors import AtlasError, NotFound
 from atlas.markup import Fact
 from atlas.records import TokenCard, TokenMode
-from pages import shared
+from pages import answers, shared
 
 STRANDS = 6
 SUGGESTIONS = 30
@@ -24,7 +24,7 @@ def read_token(view: shared.Here) -> int | None:
     if asked is None:
         asked = st.session_state.get("last_token", {}).get("token")
     if asked is None:
-        found = shared.search_tokens(
+        found = answers.search_tokens(
             view.store.digest, view.card.model, " the", TokenMode.EXACT.value, 1
         )
         return int(found["token"].iloc[0]) if len(found) else 0
@@ -43,7 +43,7 @@ def find(view: shared.Here, text: str) -> pd.DataFrame:
     """Tokens whose text matches: the exact one first, then beginnings, then parts."""
     wanted = text.replace("␣", " ")
     frames = [
-        shared.search_tokens(view.store.digest, view.card.model, wanted, mode.value, SUGGESTIONS)
+        answers.search_tokens(view.store.digest, view.card.model, wanted, mode.value, SUGGESTIONS)
         for mode in (TokenMode.EXACT, TokenMode.PREFIX, TokenMode.SUBSTRING)
     ]
     found = pd.concat(frames, ignore_index=True).drop_duplicates("token")
@@ -59,7 +59,7 @@ def draw_search(view: shared.Here) -> None:
         max_chars=64,
         persist_state="session",
     )
-    found = find(view, text) if text else shared.search_tokens(
+    found = find(view, text) if text else answers.search_tokens(
         view.store.digest, view.card.model, " ", TokenMode.PREFIX.value, SUGGESTIONS
     )
     if found.empty and text:
@@ -182,7 +182,7 @@ def draw_share(view: shared.Here, card: TokenCard) -> None:
         )
         return
     try:
-        found = shared.explained_shares(view.store.digest, view.run, card.token)
+        found = answers.explained_shares(view.store.digest, view.run, card.token)
     except AtlasError as error:
         shared.say(f"Not available, because {shared.sentence(error)}", "bad")
         return
@@ -319,7 +319,7 @@ def main() -> None:
         if token is None:
             st.stop()
         try:
-            card = shared.token_card(view.store.digest, view.run, token)
+            card = answers.token_card(view.store.digest, view.run, token)
         except NotFound as error:
             shared.say(shared.sentence(error), "bad")
             st.stop()

@@ -126,6 +126,7 @@ def _catalog_rows(store: Path, built: list[_Built]) -> dict[str, pa.Table]:
             [{"run": b.meta["run"], **row} for b in built for row in b.snapshots],
             [c.name for c in schemas["run_snapshot"].columns],
         ),
+        "match": _table([], [c.name for c in schemas["match"].columns]),
     }
 
 

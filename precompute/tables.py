@@ -15,7 +15,7 @@ import pyarrow as pa
 from atlas.codes import CSR, SparseCode
 from atlas.labels import SCHEMES
 from atlas.lifecycle import tau
-from atlas.schema import COSINE_DECIMALS, FIRING
+from atlas.schema import COSINE_DECIMALS, FIRING, RUN_TABLES, table
 from precompute.derive import METRICS, Arrays, code_of, kept_of_code, population_counts
 from precompute.statistics import run_statistics
 
@@ -56,12 +56,17 @@ def run_rows(
             "rate": _lists(encoded["rates"].T),
             "rotation": _lists(lives["rotation"].T.round(TURN_DECIMALS)),
             "to_terminal": _lists(lives["to_terminal"].T.round(TURN_DECIMALS)),
+            "contribution": _courses(lives, "contribution_at", len(features)),
         }),
+        "similarity": _nothing("similarity"),
         "promoted": _promoted(tokens),
         "code_by_feature": pa.table({
             "feature": features,
             "tokens": _ragged(by_feature.offsets, by_feature.columns),
             "p": _ragged(by_feature.offsets, by_feature.values),
+            "histogram": pa.nulls(len(features), pa.list_(pa.int32())),
+            "p_low": pa.nulls(len(features), pa.float32()),
+            "p_high": pa.nulls(len(features), pa.float32()),
         }),
         "code_by_token": pa.table({
             "token": np.flatnonzero(firing).astype(np.int32),
@@ -70,6 +75,7 @@ def run_rows(
         }),
         "token_index": pa.table(index),
         "neighbour": _neighbour(features, lives),
+        **{name: _nothing(name) for name in ("neighbour_at", "row", "sample", "example")},
         "population": _population(lives),
     }
 
@@ -170,6 +176,10 @@ def _feature(steps: Sequence[int], encoded: Arrays, lives: Arrays, tokens: Array
         "cusum_rate": number("cusum_rate"),
         "cusum_norm": _optional(lives, "cusum_norm", size),
         "cusum_rotation": _optional(lives, "cusum_rotation", size),
+        **{name: _counts(lives, name, size)
+           for name in ("change_step", "change_low_step", "change_high_step")},
+        "change_p": _optional(lives, "change_p", size, digits=DIGITS),
+        "rows_explained": _optional(lives, "rows_explained", size, digits=DIGITS),
         "nearest": _optional(lives, "nearest", size, COSINE_DECIMALS),
         "n_duplicates": _counts(lives, "n_duplicates", size),
         "duplicate_of": _counts(lives, "duplicate_of", size),
@@ -240,6 +250,23 @@ def _population(lives: Arrays) -> pa.Table:
         "k": pa.array(k, pa.int32()),
         "q": pa.array(quantiles, pa.list_(pa.float32())),
     })
+
+
+_ARROW = {
+    "INTEGER": pa.int32(), "INTEGER[]": pa.list_(pa.int32()), "FLOAT[]": pa.list_(pa.float32()),
+    "TINYINT[]": pa.list_(pa.int8()),
+}
+
+
+def _nothing(name: str) -> pa.Table:
+    """A table without rows: what it would hold was not derived."""
+    columns = table(RUN_TABLES, name).columns
+    return pa.table({c.name: pa.array([], _ARROW[c.type.split()[0]]) for c in columns})
+
+
+def _courses(arrays: Arrays, name: str, size: int) -> pa.Array:
+    """(K, n) values as n lists; NULLs if not derived."""
+    return _lists(arrays[name].T) if name in arrays else pa.nulls(size, pa.list_(pa.float32()))
 
 
 def _floats(values: np.ndarray) -> pa.Array:

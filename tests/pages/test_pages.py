@@ -12,7 +12,7 @@ from streamlit.testing.v1 import AppTest
 
 from atlas.places import APP, STORE_VARIABLE
 from atlas.records import FeatureCard, TokenList
-from pages import shared
+from pages import answers
 from tests.tiny import DEAD, EMBEDDING, PRISM, RUNS, SEED0, SMALL, STEPS, WIDTH, V
 
 FILES = {
@@ -181,13 +181,13 @@ def test_a_feature_without_firing_tokens_says_why(
     dead = text_of(calm(open_page("feature", run=SEED0, feature=DEAD)))
     assert "None: the feature is dead." in dead
     assert "dead: it fires on at most one in a million (row, snapshot) pairs" in dead
-    real = shared.feature_card
+    real = answers.feature_card
 
     def unlisted(*asked: object) -> FeatureCard:
         none = TokenList(np.zeros(0, np.int32), np.zeros(0, np.float32), ())
         return replace(real(*asked), firing=none)
 
-    monkeypatch.setattr(shared, "feature_card", unlisted)
+    monkeypatch.setattr(answers, "feature_card", unlisted)
     shown = text_of(calm(open_page("feature", run=SEED0, feature=0)))
     assert ("It fires only on rows without a token, or on tokens too rare to have been trained "
             "on.") in shown
@@ -365,7 +365,7 @@ def test_nonsense_in_the_address_is_answered_in_words(open_page: Open, page: str
         ("browse", {"profile": "eternal"}, "There is no profile"),
         ("browse", {"sort": "beauty"}, "cannot be sorted by"),
         ("browse", {"birth": "3-5"}, "no range of birth steps"),
-        ("runs", {"colour": "blue"}, "does not read “colour”"),
+        ("runs", {"flavour": "blue"}, "does not read “colour”"),
         ("method", {"step": 3}, "This run has 0, 1, 4, 16, 64"),
         ("browse", {"run": "tiny/none"}, SEED0),
     ],
