@@ -13,6 +13,8 @@ from torch import Tensor
 
 from atlas.crosscoder import ACTIVATIONS, Crosscoder, Gate
 from atlas.errors import BrokenArtifact, NotFound
+from atlas.places import MATRICES as MATRICES
+from atlas.places import snapshot_path as snapshot_path
 from atlas.prism import ARCHITECTURES, COUNTED, Prism
 from atlas.tensor_files import SCALE, TensorFile, load_tensors, read_json, round_rows, save_tensors
 
@@ -21,17 +23,10 @@ GATE = tuple(f"activation_function.{name}" for name in ("b_gate", "r_mag", "b_ma
 """Tensors of the gated kind, in the order of `atlas.crosscoder.Gate`."""
 LARGEST_LOG = 60.0
 """A logarithm of a threshold or gain beyond this is no such thing: e^60 is 1e26."""
-MATRICES = {"W_U": "wu", "W_E": "we"}
 KINDS = ("crosscoder", "sae", "prism")
 
 
 # --- snapshots ---------------------------------------------------------------------------------
-
-
-def snapshot_path(store: Path, model_name: str, step: int, matrix: str) -> Path:
-    """Where a snapshot lies: `snapshots/<owner>_<name>_step<N>_<wu|we>.safetensors`."""
-    slug = model_name.replace("/", "_")
-    return store / "snapshots" / f"{slug}_step{step}_{MATRICES[matrix]}.safetensors"
 
 
 def load_snapshot(store: Path, model_name: str, step: int, matrix: str) -> Tensor:

@@ -63,7 +63,10 @@ def token_text(texts: Sequence[str], token: int) -> str:
 
 def label_text(label: Iterable[int] | None, texts: Sequence[str]) -> str:
     """The strongest firing tokens in one line; '' when there are none."""
-    return " ".join(token_text(texts, t) for t in label) if label is not None else ""
+    count = len(texts)  # written out: thousands of labels are drawn for one map
+    return "" if label is None else " ".join(
+        [texts[t] if t < count else token_text(texts, t) for t in label]
+    )
 
 
 def with_labels(frame: pd.DataFrame, texts: Sequence[str]) -> pd.DataFrame:
@@ -95,36 +98,53 @@ def feature_card(
     card: RunCard,
     texts: Sequence[str],
     feature: pa.Table,
+    life: pa.Table,
     promoted: pa.Table,
     firing: pa.Table,
-    neighbours: pa.Table,
+    neighbours: Sequence[tuple[int, float]],
+    names: pa.Table,
 ) -> FeatureCard:
-    """Everything about one feature from the answers of its four queries."""
+    """Everything about one feature from the answers of its queries."""
     count = len(card.steps)
     ranked = promoted.to_pylist()
     fired = firing.to_pylist()
-    near = neighbours.to_pylist()
     return FeatureCard(
         run=card.run,
         info=_info(feature.to_pylist()[0], texts),
         steps=card.steps,
-        norm=floats(feature["norm"], count),
-        rate=floats(feature["rate"], count),
-        rotation=floats(feature["rotation"], count - 1),
-        to_terminal=floats(feature["to_terminal"], count),
-        contribution=floats(feature["mean_contribution"], count),
+        norm=floats(life["norm"], count),
+        rate=floats(life["rate"], count),
+        rotation=floats(life["rotation"], count - 1),
+        to_terminal=floats(life["to_terminal"], count),
+        contribution=floats(life["contribution"], count),
         promoted=tuple(token_list(r["tokens"], r["cosines"], texts) for r in ranked),
         suppressed=tuple(
             token_list(r["suppressed"], r["suppressed_cosines"], texts) for r in ranked
         ),
         firing=token_list(fired[0]["tokens"], fired[0]["p"], texts) if fired
         else token_list([], [], texts),
-        neighbours=NeighbourList(
-            np.array([n["feature"] for n in near], dtype=np.int32),
-            np.array([n["cosine"] for n in near], dtype=np.float32),
-            tuple(label_text(n["label"], texts) for n in near),
-            tuple(n["profile"] for n in near),
-        ),
+        neighbours=neighbour_list(neighbours, names, texts),
+    )
+
+
+def pairs(found: pa.Table) -> list[tuple[int, float]]:
+    """The ids and cosines of the first row, if there is one."""
+    row = (found.to_pylist() or [{}])[0]
+    cosines = (math.nan if v is None else v for v in row.get("cosines") or [])
+    return list(zip(row.get("ids") or [], cosines, strict=True))
+
+
+def neighbour_list(
+    found: Sequence[tuple[int, float]], names: pa.Table, texts: Sequence[str]
+) -> NeighbourList:
+    """Neighbours in their order, with what the feature table says of each; unknown ones go."""
+    said = {row["feature"]: row for row in names.to_pylist()}
+    kept = [(feature, cosine) for feature, cosine in found if feature in said]
+    return NeighbourList(
+        np.array([feature for feature, _ in kept], dtype=np.int32),
+        np.array([cosine for _, cosine in kept], dtype=np.float32),
+        tuple(label_text(said[feature]["label"], texts) for feature, _ in kept),
+        tuple(said[feature]["profile"] for feature, _ in kept),
     )
 
 

@@ -22,3 +22,11 @@ def chance_cosine(n: int, d: int) -> float:
     if tail >= 1.0:
         return 0.0
     return float(betaincinv(0.5, (d - 1) / 2, 1.0 - tail) ** 0.5)
+
+
+@lru_cache(maxsize=256)
+def pair_cosine(d: int) -> float:
+    """|cosine| that two random directions in `d` dimensions stay below in 19 of 20 cases."""
+    if d < 1:
+        raise ValueError(f"needs at least one dimension, got d={d}")
+    return 1.0 if d == 1 else float(betaincinv(0.5, (d - 1) / 2, 0.95) ** 0.5)

@@ -8,16 +8,6 @@ from atlas.theme import MONO, SANS, Palette, axis, template
 
 
 @dataclass(frozen=True)
-class Strand:
-    """One labelled line through the snapshots."""
-
-    label: str
-    values: Sequence[float | None]
-    name: str = ""
-    """Longer text for the tooltip; `label` when empty."""
-
-
-@dataclass(frozen=True)
 class ScoreCourse:
     """A score and its parts at every snapshot that was asked for."""
 
@@ -36,40 +26,6 @@ class MapRow:
     label: str
     name: str
     values: Sequence[float | None]
-
-
-def strands_figure(
-    steps: Sequence[int],
-    strands: Sequence[Strand],
-    step: int,
-    p: Palette,
-    height: int = 340,
-    right: int = 210,
-) -> dict:
-    """Up to six labelled lines, each named at its right end, labels pushed apart."""
-    x = positions(steps)
-    colours = [p.strands[i % len(p.strands)] for i in range(len(strands))]
-    data = [
-        {
-            "type": "scatter",
-            "mode": "lines+markers",
-            "x": x,
-            "y": tidy(strand.values),
-            "line": {"color": colour, "width": 1.8},
-            "marker": {"size": 3.5, "color": colour},
-            "cliponaxis": False,
-            "customdata": list(steps),
-            "hovertemplate": (
-                f"{plain(strand.name or strand.label)}<br>step %{{customdata:,}}"
-                "<br>%{y:.3f}<extra></extra>"
-            ),
-        }
-        for strand, colour in zip(strands, colours, strict=True)
-    ]
-    limits = _limits([trace["y"] for trace in data])
-    ends = [(strand.label, colour) for strand, colour in zip(strands, colours, strict=True)]
-    names = _names(ends, data, limits, height, p, MONO)
-    return _with_lines(data, names, steps, step, limits, height, right, p)
 
 
 def _limits(curves: Sequence[Sequence[float | None]]) -> list[float]:

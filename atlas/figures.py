@@ -7,9 +7,11 @@ a handful of arrays.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
-from atlas.axes import position, positions, step_axis, tidy, upright
-from atlas.theme import MONO, SERIF, Palette, axis, template
+from atlas.axes import plain, position, positions, spread, step_axis, tidy, upright
+from atlas.theme import MONO, SANS, SERIF, Palette, template
 
 RATE_FLOOR_DECADES = 0.35
 """How far below the smallest possible rate the line "0" lies, in decades."""
@@ -33,12 +35,55 @@ class Life:
     to_terminal: Sequence[float | None]
     """1 - cosine to the direction of the last snapshot, whose own value is 0."""
     birth_step: int | None
+    contribution: Sequence[float | None] = ()
+    """Mean length it adds to a row at every snapshot, read with the norm; empty if not derived."""
+    changes: Sequence["Level"] = ()
+    """Changes of level of the norm, drawn over its panel."""
+    others: Sequence["Other"] = ()
+    """Norms of other features, drawn thin beside this one's."""
 
+
+@dataclass(frozen=True)
+class Level:
+    """A change of level of the norm, with the interval of its place."""
+
+    step: int
+    low: int
+    high: int
+    p: float
+    """Share of shuffled courses that change level at least as much."""
+
+
+@dataclass(frozen=True)
+class Other:
+    """Another feature's norm through training."""
+
+    label: str
+    """Short name at its end."""
+    norm: Sequence[float | None]
+
+
+@dataclass(frozen=True)
+class Span:
+    """The run's window of strongest joint change."""
+
+    low: float
+    high: float
+    """Steps at which it begins and ends."""
+    name: str = "reorganisation window"
+
+
+OCHRE = 2
+"""Which of the strands' colours the window has; no line of a life takes it."""
+MOST_OTHERS = 4
+"""Other features that a life holds before its lines cannot be told apart."""
+NAMES = 58
+"""Pixels right of the panels for the names of other features."""
 
 PANELS = (
-    ("norm", (0.63, 0.955), "decoder norm"),
-    ("rate", (0.405, 0.56), "rate, share of rows it fires on"),
-    ("rotation", (0.2, 0.335), "rotation since the snapshot before, 1 − cos"),
+    ("norm", (0.6, 0.96), "decoder norm"),
+    ("rate", (0.395, 0.535), "rate, share of rows it fires on"),
+    ("rotation", (0.2, 0.33), "rotation since the snapshot before, 1 − cos"),
     ("to_terminal", (0.0, 0.13), "turn still to come until its last direction, 1 − cos"),
 )
 """Key, vertical domain and title of each panel of a life figure, from the top."""
@@ -53,13 +98,12 @@ def log_rates(rates: Sequence[float | None], smallest: float) -> list[float | No
     ]
 
 
-def rate_axis(smallest: float, p: Palette) -> dict:
+def rate_axis(smallest: float) -> dict:
     """Vertical axis of the rate panel: 0, then decades named in per cent."""
     floor = math.log10(smallest) - RATE_FLOOR_DECADES
     decades = [e for e in range(-6, 1) if 10.0**e >= smallest]
     names = {0: "100%", -1: "10%", -2: "1%", -3: "0.1%", -4: "0.01%", -5: "0.001%", -6: "1e-6"}
     return {
-        **axis(p),
         "tickmode": "array",
         "tickvals": [floor, *decades],
         "ticktext": ["0", *(names[e] for e in decades)],
@@ -101,13 +145,19 @@ def ribbon(x: list[float], low: list, high: list, colour: str, y: str) -> dict:
 
 
 def life_skeleton(
-    steps: Sequence[int], bands: dict[str, Band], n_rows: int, p: Palette, height: int = 560
+    steps: Sequence[int],
+    bands: dict[str, Band],
+    n_rows: int,
+    p: Palette,
+    height: int = 590,
+    window: Span | None = None,
 ) -> dict:
     """All of a life figure that does not depend on the feature.
 
     Four panels under one another over one step axis: the population in grey (5 to 95 %, quartiles,
-    median dotted) and, last in each panel, an empty line for the feature. `n_rows` is the number
-    of rows of the matrix: 1 / n_rows is the smallest rate that is not 0.
+    median dotted) and, last in each panel, an empty line for the feature; the run's window as a
+    pale band through all of them. `n_rows` is the number of rows of the matrix: 1 / n_rows is the
+    smallest rate that is not 0.
     """
     x = positions(steps)
     smallest = 1.0 / n_rows
@@ -128,7 +178,8 @@ def life_skeleton(
             rows = [list(row) for row in band.rows]
             columns = [tidy([row[q] for row in rows]) for q in range(5)]
             if key == "rate":
-                columns = [tidy(log_rates(column, smallest)) for column in columns]
+                columns = [log_rates(column, smallest) for column in columns]
+            columns = [_coarse(column) for column in columns]
             data.append(ribbon(x, columns[0], columns[4], p.wide_band, y))
             data.append(ribbon(x, columns[1], columns[3], p.narrow_band, y))
             data.append(
@@ -152,17 +203,45 @@ def life_skeleton(
                 "line": {"color": p.accent, "width": 2},
                 "marker": {"size": 4.5, "color": p.accent, "opacity": 1, "line": {"width": 0}},
                 "cliponaxis": False,
+                "customdata": list(steps),
                 "hovertemplate": "%{text}<extra></extra>",
                 "text": [""] * len(x),
                 "yaxis": y,
             }
         )
-        vertical = rate_axis(smallest, p) if key == "rate" else dict(axis(p))
+        # what all axes share is in the template, once
+        vertical = rate_axis(smallest) if key == "rate" else {"nticks": 5 if key == "norm" else 3}
         vertical["domain"] = list(domain)
-        if key != "rate":
-            vertical["nticks"] = 5 if key == "norm" else 3
         layout[f"yaxis{suffix}"] = vertical
+    if window is not None:
+        layout["shapes"], layout["annotations"] = _window(window, p)
     return {"data": data, "layout": layout}
+
+
+def _coarse(values: Sequence[float | None]) -> list[float | None]:
+    """Three significant digits: a band is read by its edge, and all of a run's bands are sent."""
+    return [None if v is None else float(f"{v:.3g}") for v in values]
+
+
+def _window(found: Span, p: Palette) -> tuple[list[dict], list[dict]]:
+    """A pale band in every panel and its name at the foot of the first."""
+    low, high = position(found.low), position(found.high)
+    ochre = p.strands[OCHRE]
+    red, green, blue = (int(ochre[i : i + 2], 16) for i in (1, 3, 5))
+    shapes = [
+        {
+            "type": "rect", "xref": "x", "yref": f"y{'' if i == 0 else i + 1} domain",
+            "x0": low, "x1": high, "y0": 0, "y1": 1, "line": {"width": 0}, "layer": "below",
+            "fillcolor": f"rgba({red}, {green}, {blue}, {0.16 if p.is_dark else 0.13})",
+        }
+        for i in range(len(PANELS))
+    ]
+    name = {
+        "x": (low + high) / 2, "xref": "x", "y": 0, "yref": "y domain", "yanchor": "bottom",
+        "yshift": 1, "text": found.name, "showarrow": False,
+        "font": {"family": SANS, "size": 11, "color": ochre},
+    }
+    return shapes, [name]
 
 
 def _reading(key: str, value: float | None, step: int) -> str:
@@ -171,6 +250,13 @@ def _reading(key: str, value: float | None, step: int) -> str:
         return f"none at step {step:,}"
     shown = f"{value:.2%}" if key == "rate" else f"{value:.2f}"
     return f"{shown} at step {step:,}"
+
+
+def _hover(key: str, value: float | None, step: int) -> str:
+    """The same for the pointer, shorter: every snapshot has one."""
+    if value is None or not math.isfinite(value):
+        return ""
+    return f"{value:.2%} at {step:,}" if key == "rate" else f"{value:.2f} at {step:,}"
 
 
 def life(
@@ -183,7 +269,8 @@ def life(
     data = list(skeleton["data"])
     layout = dict(skeleton["layout"])
     chosen = list(steps).index(step)
-    annotations = []
+    annotations = list(layout.get("annotations", ()))
+    others = found.others[:MOST_OTHERS]
     for index, (key, _, title) in enumerate(PANELS):
         values = tidy(getattr(found, key))
         place = next(i for i, trace in enumerate(data) if trace.get("name") == key)
@@ -192,41 +279,129 @@ def life(
         data[place] = {
             **data[place],
             "y": drawn,
-            "text": [_reading(key, v, s) for v, s in zip(values, steps, strict=True)],
+            "text": [_hover(key, v, s) for v, s in zip(values, steps, strict=True)],
             "marker": {**data[place]["marker"], "size": sizes},
         }
+        if key == "norm" and found.contribution:
+            data[place]["text"] = _with_contribution(data[place]["text"], found.contribution)
         reading = _reading(key, values[chosen], step)
         text = f"{title} · <span style='color:{p.ink}'>{reading}</span>"
         annotations.append(panel_title(index, text, p))
         suffix = "" if index == 0 else str(index + 1)
         if key != "rate":
-            layout[f"yaxis{suffix}"] = {
-                **layout[f"yaxis{suffix}"],
-                "range": _range(values, skeleton, suffix),
-            }
+            beside = [v for other in others for v in tidy(other.norm)] if key == "norm" else []
+            limits = _range([*values, *beside], skeleton, suffix)
+            if key == "norm" and (found.changes or found.birth_step is not None):
+                limits[1] *= 1.12  # a line of its own for the change and the birth
+            layout[f"yaxis{suffix}"] = {**layout[f"yaxis{suffix}"], "range": limits}
+    top = layout["yaxis"]["range"][1]
     panels = ["" if i == 0 else str(i + 1) for i in range(len(PANELS))]
-    shapes = [upright(position(step), p.muted, "solid", s) for s in panels]
+    shapes = [
+        *layout.get("shapes", ()), *(upright(position(step), p.muted, "solid", s) for s in panels)
+    ]
     if found.birth_step is not None:
         at = position(found.birth_step)
-        left = at > 0.8 * position(max(steps))
         shapes += [upright(at, p.accent, "3px,3px", s) for s in panels]
-        annotations.append(
-            {
-                "x": at,
-                "xref": "x",
-                "y": 1,
-                "yref": "y domain",
-                "yanchor": "top",
-                "xanchor": "right" if left else "left",
-                "xshift": -5 if left else 5,
-                "text": f"born {found.birth_step:,}",
-                "showarrow": False,
-                "font": {"family": MONO, "size": 11, "color": p.accent},
-            }
-        )
+        annotations.append(_birth(found.birth_step, max(steps), p))
+    if found.changes:
+        data.append(_brackets(found.changes, 0.9 * top, 0.025 * top, p))
+    if others:
+        lines = _others(others, steps, p)
+        data += lines
+        layout["margin"] = {**layout["margin"], "r": NAMES}
+        annotations += _names(others, lines, layout, p)
     layout["annotations"] = annotations
     layout["shapes"] = shapes
     return {"data": data, "layout": layout}
+
+
+def _with_contribution(readings: Sequence[str], found: Sequence[float | None]) -> list[str]:
+    """Readings of the norm with what the feature adds to a row there."""
+    return [
+        reading if v is None or not math.isfinite(v) else f"{reading}, adds {v:.3f}"
+        for reading, v in zip(readings, found, strict=True)
+    ]
+
+
+def _birth(step: int, last: int, p: Palette) -> dict:
+    """The word beside the line of the birth."""
+    left = position(step) > 0.8 * position(last)
+    return {
+        "x": position(step), "xref": "x", "y": 1, "yref": "y domain", "yanchor": "top",
+        "xanchor": "right" if left else "left", "xshift": -5 if left else 5,
+        "text": f"born {step:,}", "showarrow": False,
+        "font": {"family": MONO, "size": 11, "color": p.accent},
+    }
+
+
+def _brackets(found: Sequence[Level], at: float, end: float, p: Palette) -> dict:
+    """Every change as a diamond on a bracket that spans the interval of its place."""
+    x: list[float | None] = []
+    y: list[float | None] = []
+    text: list[str] = []
+    symbols: list[str] = []
+    for change in found:
+        low, middle, high = (position(s) for s in (change.low, change.step, change.high))
+        said = (
+            f"level changes at {change.step:,} · 90 %: {change.low:,} to {change.high:,} · "
+            f"p {change.p:.3f}"
+        )
+        points = [(low, at - end), (low, at + end), (low, at), (middle, at), (high, at),
+                  (high, at + end), (high, at - end)]
+        x += [round(a, 4) for a, _ in points] + [None]
+        y += [b for _, b in points] + [None]
+        text += [said] * len(points) + [""]
+        symbols += ["line-ns"] * 3 + ["diamond"] + ["line-ns"] * 3 + ["line-ns"]
+    return {
+        "type": "scatter",
+        "mode": "lines+markers",
+        "name": "change of level",
+        "x": x,
+        "y": [None if v is None else float(f"{v:.5g}") for v in y],
+        "line": {"color": p.ink, "width": 1.3},
+        "marker": {"symbol": symbols, "size": 8, "color": p.ink},
+        "text": text,
+        "hovertemplate": "%{text}<extra></extra>",
+        "cliponaxis": False,
+        "yaxis": "y",
+    }
+
+
+def _others(found: Sequence[Other], steps: Sequence[int], p: Palette) -> list[dict]:
+    """Norms of other features as thin lines in colours of their own."""
+    colours = [c for i, c in enumerate(p.strands) if i not in (0, OCHRE)]
+    return [
+        {
+            "type": "scatter",
+            "mode": "lines",
+            "name": other.label,
+            "x": positions(steps),
+            "y": tidy(other.norm),
+            "line": {"color": colour, "width": 1.3},
+            "cliponaxis": False,
+            "hovertemplate": f"{plain(other.label)}: %{{y:.2f}}<extra></extra>",
+            "yaxis": "y",
+        }
+        for other, colour in zip(found, colours, strict=False)
+    ]
+
+
+def _names(found: Sequence[Other], lines: Sequence[dict], layout: dict, p: Palette) -> list[dict]:
+    """The name of every other feature at the end of its line, pushed apart."""
+    low, high = layout["yaxis"]["range"]
+    domain = layout["yaxis"]["domain"]
+    panel = (domain[1] - domain[0]) * (layout["height"] - 40)
+    last = [next((v for v in reversed(line["y"]) if v is not None), 0.0) for line in lines]
+    return [
+        {
+            "x": 1, "xref": "paper", "xanchor": "left", "xshift": 5, "y": at, "yref": "y",
+            "yanchor": "middle", "text": plain(other.label), "showarrow": False,
+            "font": {"family": MONO, "size": 11.5, "color": line["line"]["color"]},
+        }
+        for other, line, at in zip(
+            found, lines, spread(last, 14 * (high - low) / panel, low, high), strict=True
+        )
+    ]
 
 
 def _range(values: list, skeleton: dict, suffix: str) -> list[float]:
@@ -235,3 +410,28 @@ def _range(values: list, skeleton: dict, suffix: str) -> list[float]:
     seen = [v for y in [*(t["y"] for t in panel), values] for v in y if v is not None]
     top = max(seen, default=1.0) or 1.0
     return [-0.06 * top, 1.14 * top]
+
+
+@cache
+def _taken_as_it_is() -> type:
+    from plotly.basedatatypes import BaseFigure
+
+    class TakenAsItIs(BaseFigure):
+        """A figure of ours under Plotly's own name."""
+
+        def __init__(self, figure: dict) -> None:
+            self._figure = figure
+
+        def to_dict(self) -> dict:
+            return self._figure
+
+    return TakenAsItIs
+
+
+def unchecked(figure: dict) -> Any:
+    """A figure that Plotly takes as it is.
+
+    Its check of every property takes 15 ms a figure, a third of a page; our figures are checked
+    by the tests instead. Plotly is imported here and nowhere else.
+    """
+    return _taken_as_it_is()(figure)

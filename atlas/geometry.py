@@ -92,10 +92,9 @@ def nearest_directions(
     n = min(n, len(rows) - 1)
     ids = torch.full((len(rows), n), -1, device=rows.device)
     cosines = torch.full((len(rows), n), math.nan, dtype=rows.dtype, device=rows.device)
-    ranking = Ranking(rows, screen)
+    ranking, dead = Ranking(rows, screen), (~alive).nonzero()[:, 0]
     for own in alive.nonzero()[:, 0].split(chunk):
-        plane = ranking.plane(rows[own])
-        plane[:, ~alive] = -math.inf
+        plane = ranking.plane(rows[own]).index_fill_(1, dead, -math.inf)
         plane[torch.arange(len(own), device=own.device), own] = -math.inf
         found, values = ranking.best(rows[own], plane, n)
         empty = values.isinf()

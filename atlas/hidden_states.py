@@ -61,15 +61,27 @@ def _model(
 def _bundled(
     root: Path, model: str, name: str, step: int, device: str, changed: tuple[int, int]
 ) -> LanguageModel:
-    return LanguageModel.load(model_path(root, model), root, step, device)
+    return open_model(root, model, name, step, device)
 
 
 @lru_cache(maxsize=2)  # a released model is gigabytes
 def _whole(
     root: Path, model: str, name: str, step: int, device: str, changed: tuple[int, int]
 ) -> LanguageModel:
-    found = LanguageModel.load(model_path(root, model), root, step, device)
-    if snapshot_path(root, name, step, "W_U").exists():
+    return open_model(root, model, name, step, device)
+
+
+def open_model(root: Path, model: str, name: str, step: int, device: str) -> LanguageModel:
+    """The model of a step, not kept for later; the head of a released one is that of its snapshot.
+
+    Args:
+        model, name: its folder in the store, and what its snapshots are filed under.
+
+    Raises as `hidden_states`.
+    """
+    folder = model_path(root, model)
+    found = LanguageModel.load(folder, root, step, device)
+    if step_path(folder, step).is_dir() and snapshot_path(root, name, step, "W_U").exists():
         _check_head(found, root, name, step)
     return found
 

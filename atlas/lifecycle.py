@@ -1,7 +1,7 @@
-"""Lives of features over training: birth, peak, death, profile; and how a population turns.
+"""Lives of features over training: birth, peak, death, profile.
 
 Shapes: K snapshots first, D features. Rates and norms are arrays (K, D); a snapshot is named
-by its index and K stands for "never". From crosscoder-method §7.3, §7.4, §8.1, §8.2, §9.1.
+by its index and K stands for "never". From crosscoder-method §7.3, §7.4, §8.1, §8.2.
 """
 
 from collections.abc import Sequence
@@ -250,35 +250,3 @@ def rate_rotation_r(rates: ArrayLike, rotation: ArrayLike) -> float:
     if change.size < 2 or np.ptp(change) == 0 or np.ptp(turn) == 0:
         return float("nan")
     return float(np.corrcoef(change, turn)[0, 1])
-
-
-@dataclass(frozen=True, eq=False)
-class PairMetrics:
-    """Change of the population between neighbouring snapshots; every array (K - 1,) (§9.1)."""
-
-    turnover: np.ndarray
-    """Mean |change of norm share|, weighed by the longer norm of the pair."""
-    weighted_rotation: np.ndarray
-    """Mean angle in radians, weighed by the geometric mean of the two norms."""
-    peak_density: np.ndarray
-    """Peak norm of the features whose norm peaks at the later snapshot, over all peak norm."""
-    mass_change: np.ndarray
-    """Change of the summed norm, in units of its largest value."""
-
-
-def pair_metrics(norms: ArrayLike, angles: ArrayLike) -> PairMetrics:
-    """Pair metrics of norms (K, D) and angles in radians (K - 1, D), active features only."""
-    norms = np.asarray(norms, dtype=np.float64)
-    active = norms.max(axis=0) > ACTIVE_NORM
-    norms, angles = norms[:, active], np.nan_to_num(np.asarray(angles, dtype=np.float64)[:, active])
-    longest = norms.max(axis=0)
-    longer, between = np.maximum(norms[:-1], norms[1:]), np.sqrt(norms[:-1] * norms[1:])
-    change = np.abs(np.diff(norms / longest, axis=0))
-    peaks = np.bincount(norms.argmax(axis=0), longest, minlength=len(norms))
-    mass = norms.sum(axis=1)
-    return PairMetrics(
-        turnover=(longer * change).sum(axis=1) / np.maximum(longer.sum(axis=1), 1e-8),
-        weighted_rotation=(between * angles).sum(axis=1) / np.maximum(between.sum(axis=1), 1e-8),
-        peak_density=peaks[1:] / max(longest.sum(), 1e-8),
-        mass_change=np.diff(mass / max(mass.max(initial=0.0), 1e-8)),
-    )

@@ -48,6 +48,8 @@ class HeatColumn:
     born: bool = False
     faint: bool = False
     """The feature does not fire here: what its direction promotes is noise."""
+    foot: str = ""
+    """Below the column: what is usual at this snapshot."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,8 @@ class Bar:
     note: str = ""
     href: str = ""
     title: str = ""
+    null: float | None = None
+    """What chance reaches, drawn as a tick on the bar."""
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -178,6 +182,9 @@ def heat_table(columns: Sequence[HeatColumn]) -> str:
                 f'title="{escape(cell.title)}">{link(cell.text, cell.href)}</td>'
             )
         rows.append(f"<tr>{''.join(cells)}</tr>")
+    if any(column.foot for column in columns):
+        feet = "".join(f'<td class="foot">{escape(column.foot)}</td>' for column in columns)
+        rows.append(f"<tr>{feet}</tr>")
     return wrap(
         f'<table class="atl-heat"><tr>{"".join(heads)}</tr>{"".join(rows)}</table>'
     )
@@ -185,15 +192,20 @@ def heat_table(columns: Sequence[HeatColumn]) -> str:
 
 def bars(found: Sequence[Bar], digits: int = 2, against: bool = False) -> str:
     """Labels, bars from the left and values, scaled to the largest absolute value."""
-    top = max((abs(b.value) for b in found), default=0.0) or 1.0
+    top = max((abs(v) for b in found for v in (b.value, b.null or 0.0)), default=0.0) or 1.0
     side = " against" if against else ""
     cells = "".join(
         f'<div class="lab" title="{escape(b.title)}">{link(b.label, b.href)}</div>'
-        f'<div class="track{side}"><i style="width:{100 * abs(b.value) / top:.1f}%"></i></div>'
+        f'<div class="track{side}"><i style="width:{100 * abs(b.value) / top:.1f}%"></i>'
+        f"{_tick(b.null, top)}</div>"
         f'<div class="val">{number(b.value, digits)}</div>'
         for b in found
     )
     return wrap(f'<div class="atl-bars">{cells}</div>')
+
+
+def _tick(null: float | None, top: float) -> str:
+    return "" if null is None else f'<u style="left:{100 * abs(null) / top:.1f}%"></u>'
 
 
 def ledger(lines: Sequence[Bar]) -> str:

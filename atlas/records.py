@@ -3,12 +3,41 @@
 Everywhere: a float that is not available is nan, a step or name that is not available is None.
 """
 
+import dataclasses
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import Enum
 from typing import Any
 
 import numpy as np
 import pandas as pd
+
+
+@dataclass(frozen=True)
+class Window:
+    """The half-decade of training in which a run reorganises most, beside its null (§9.4)."""
+
+    from_step: int
+    """First step, a snapshot."""
+    to_step: float
+    """Last step; as a rule between two snapshots."""
+    score: float
+    """Geometric mean of six measures of change, each scaled to 0…1 over the run's windows."""
+    z: float
+    """That score in standard deviations of the null: the six measures shifted in time, each on
+    its own."""
+    p: float
+    """Share of the shifts that reach the score in this window, the true order counted among them.
+    """
+    p_any: float = math.nan
+    """Share of the shifts in which any window stands out as far: corrected for the choice of this
+    one among all. nan when not computed."""
+    center: float = math.nan
+    """Its middle in log time."""
+    center_low: float = math.nan
+    """5 % quantile of the centre over resampled features; nan when not computed."""
+    center_high: float = math.nan
+    """95 % quantile of it."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +82,10 @@ class RunCard:
     statistics: dict[str, Any]
     """Statistics of the whole run by name, None where it has too few snapshots: `cusum_observed`
     with its permutation null `cusum_p`, `cusum_z` and `cusum_draws`, and `rate_rotation_r`;
-    empty when they were not computed. Of a code that was cut also `code_entries` and
-    `code_entries_kept`, `code_activation_kept` (their share of the summed p), `code_row_limit`
-    (most entries of a row) and `code_row_mean` (entries of a row before that)."""
+    empty when they were not computed. Of `window` the numbers `window_…`. Of a code that was cut
+    also `code_entries` and `code_entries_kept`, `code_activation_kept` (their share of the summed
+    p), `code_row_limit` (most entries of a row) and `code_row_mean` (entries of a row before
+    that)."""
     problem: str | None = None
     """Why its features cannot be read, with the mending command; None when they can."""
 
@@ -63,6 +93,11 @@ class RunCard:
     def revision(self) -> str | None:
         """The revision of a finished model that has no pretraining step; None where it has."""
         return self.config.get("revision")
+
+    @property
+    def window(self) -> Window | None:
+        """Where the run reorganises most; None where it was not computed or is too short."""
+        return _window(self.statistics)
 
     @property
     def cut(self) -> str | None:
@@ -78,6 +113,19 @@ class RunCard:
             f"the strongest {features} features a row are kept, {100 * share:.1f} % of the "
             "activation; the rest is in the residual"
         )
+
+
+def _window(said: Mapping[str, Any]) -> Window | None:
+    """The window that the statistics of a run speak of; None unless its numbers make sense."""
+    values = {}
+    for field in dataclasses.fields(Window):  # a shared store may say anything
+        value = said.get(f"window_{field.name.removesuffix('_step')}")
+        known = isinstance(value, int | float) and abs(value) < 1e9
+        values[field.name] = float(value) if known else math.nan
+    within = 0 <= values["from_step"] < values["to_step"] and 0 <= values["p"] <= 1  # no nan is
+    if not within or math.isnan(values["score"] + values["z"]):
+        return None
+    return Window(**values | {"from_step": int(values["from_step"])})
 
 
 @dataclass(frozen=True)
@@ -228,39 +276,3 @@ class TokenCard:
     promoted_by: pd.DataFrame
     """Features that promote the token: feature, label, profile, kind, best_rank (from 0),
     best_step, steps (list of the steps at which they do)."""
-
-
-class TokenMode(Enum):
-    """How a typed text is compared with tokens; a leading space counts in all of them."""
-
-    EXACT = "exact"
-    PREFIX = "prefix"
-    SUBSTRING = "substring"
-    """Anywhere in the token, upper and lower case alike."""
-
-
-@dataclass(frozen=True)
-class Filters:
-    """Which features Browse lists; the default is all of them."""
-
-    text: str = ""
-    """Part of a label token or of the kind, case ignored; `#123` is the feature 123."""
-    token: str = ""
-    """Text of tokens that the feature promotes at some snapshot or fires on."""
-    token_mode: str = "exact"
-    """A value of `TokenMode`."""
-    profiles: tuple[str, ...] = ()
-    """Profiles to keep; empty keeps all."""
-    birth_from: int | None = None
-    """Smallest birth step."""
-    birth_to: int | None = None
-    """Largest birth step."""
-    floor_corrected: bool = False
-    """Use the floor-corrected birth for the two limits."""
-    alive: bool = False
-    """Only features that fire."""
-    legible: bool = False
-    """Only features whose firing tokens belong to one kind."""
-    min_rate: float | None = None
-    """Smallest largest rate."""
-

@@ -211,7 +211,7 @@ RUN_TABLES: tuple[Table, ...] = (
         ("to_terminal", "FLOAT[]", "1 - cosine to the direction at the last snapshot, to five "
                                    "decimals."),
         ("contribution", "FLOAT[]", "Mean length the feature adds to a row at every snapshot, over "
-                                    "all rows, in units of standardised rows."),
+                                    "all rows, in units of standardised rows, to four digits."),
     ),
     _table(
         "similarity", "feature", "How a feature's direction turns: every pair of snapshots.",
@@ -274,12 +274,13 @@ RUN_TABLES: tuple[Table, ...] = (
     _table(
         "row", "token", "The rows of the matrix themselves: one course per token.",
         ("token", "INTEGER NOT NULL", "Vocabulary entry."),
-        ("norm", "FLOAT[]", "Length of the centred row over the scale, at every snapshot."),
+        ("norm", "FLOAT[]", "Length of the centred row over the scale, at every snapshot; of a "
+                            "prism, of the centred row. To about a thousandth of the median."),
         ("to_terminal", "FLOAT[]", "1 - cosine of the centred row to itself at the last snapshot, "
-                                   "to three decimals."),
-        ("explained", "FLOAT[]", "Share of the row that the dictionary explains at every "
-                                 "snapshot, 1 - squared error / squared length, to three "
-                                 "decimals."),
+                                   "to two decimals. Not available: there is one snapshot."),
+        ("explained", "FLOAT[]", "Share of the row that the whole dictionary explains at every "
+                                 "snapshot, 1 - squared error / squared length, to two decimals; "
+                                 "below 0 where it is further from the row than nothing is."),
     ),
     _table(
         "sample", "place", "The evaluation text that the examples are cut from.",
@@ -293,9 +294,9 @@ RUN_TABLES: tuple[Table, ...] = (
         ("rank", "INTEGER NOT NULL", "Place of the example, strongest first, from 0."),
         ("place", "INTEGER NOT NULL", "Number of the text it is from."),
         ("start", "INTEGER NOT NULL", "First token of the excerpt in that text, from 0."),
-        ("z", "FLOAT[]", "For every token of the excerpt: the hidden state's product with the "
-                         "direction, in standard deviations from its mean over the whole sample, "
-                         "to one decimal."),
+        ("z", "FLOAT[]", "For every token of the excerpt but the last, which only comes next: the "
+                         "hidden state's product with the direction, in standard deviations from "
+                         "its mean over the whole sample, to one decimal."),
     ),
     _table(
         "population", "metric k", "How a measure is spread over the features that are alive.",
@@ -341,7 +342,12 @@ CATALOG_TABLES: tuple[Table, ...] = (
         ("statistics", "JSON", "Statistics of the whole run: the change statistic of its rates "
                                "(cusum_observed) with its permutation null (cusum_p, cusum_z, "
                                "cusum_draws; §7.4) and the correlation of rate change and turn "
-                               "(rate_rotation_r; §7.3). Of a code too large to keep also how many "
+                               "(rate_rotation_r; §7.3); the window in which the population "
+                               "reorganises most (window_from, window_to, window_center in steps, "
+                               "window_score), its null (window_z, window_p, and window_p_any for "
+                               "the choice among all windows) and its 90 % interval over resampled "
+                               "features (window_center_low, window_center_high, window_from_low, "
+                               "window_to_high; §9). Of a code too large to keep also how many "
                                "entries it has and how many are kept (code_entries, "
                                "code_entries_kept), their share of the summed p "
                                "(code_activation_kept), and how many a row keeps at most and has "
@@ -384,8 +390,9 @@ CATALOG_TABLES: tuple[Table, ...] = (
         ("margin", _FINITE.format("margin"), "That cosine minus the one of the second best."),
         ("reciprocal", "BOOLEAN NOT NULL", "The feature is also the best of its partner."),
         ("percentile", _SHARE.format("percentile"),
-         "Share of features of a random dictionary of the same norms whose best cosine stays "
-         "below: 1 when none reaches it."),
+         "Share of features of like chances whose best cosine stays below when one dictionary is "
+         "turned at random, its norms, its turns and its reach along each axis kept: 1 when none "
+         "reaches it."),
     ),
 )
 

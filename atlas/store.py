@@ -23,11 +23,8 @@ from atlas import cards, queries
 from atlas.errors import AtlasError, BrokenArtifact, InvalidValue, NotFound, VersionMismatch
 from atlas.pointer import POINTER as POINTER
 from atlas.pointer import read_pointer
-from atlas.records import FeatureCard, Filters, PromotedNull, RunCard, TokenCard
+from atlas.records import FeatureCard, PromotedNull, RunCard, TokenCard
 from atlas.schema import FIRING, SCHEMA
-
-SEARCH_LIMIT = 200
-"""Tokens that a search returns at most."""
 
 # Set when the hub is made, for all its cursors: a plain SET would hold for one connection only.
 _SETTINGS = {
@@ -189,34 +186,6 @@ class Store:
 
     # --- features -------------------------------------------------------------------------
 
-    def browse(
-        self,
-        run: str,
-        sort: str = "contribution",
-        descending: bool = True,
-        filters: Filters | None = None,
-        limit: int = 100,
-        offset: int = 0,
-    ) -> tuple[int, pd.DataFrame]:
-        """(features that pass, one page of them).
-
-        The frame has every scalar column of the feature table, `label` as drawn text and `norm`,
-        the list of K decoder norms. `sort` is one of `queries.SORTS`, `limit` at most 500.
-        """
-        view = self._view
-        card, alias = _readable(view, run)
-        if not 1 <= limit <= queries.MAX_LIMIT or offset < 0:
-            raise InvalidValue(
-                f"limit {limit}, offset {offset}: a page has 1 to {queries.MAX_LIMIT} rows"
-            )
-        condition, values = queries.where(filters or Filters(), card.model)
-        count = queries.COUNT.replace("{where}", condition).replace("{run}", alias)
-        page = (queries.BROWSE.replace("{where}", condition).replace("{run}", alias)
-                .replace("{order}", queries.order_by(sort, descending)))
-        total = view.rows(count, values)[0]["n"]
-        frame = view.table(page, values | {"limit": limit, "offset": offset}).to_pandas()
-        return total, cards.with_labels(frame, self._texts(view, card.model))
-
     def feature(self, run: str, feature: int, firing_limit: int = FIRING) -> FeatureCard:
         """Everything about one feature; NotFound names the range of features.
 
@@ -231,13 +200,16 @@ class Store:
         def ask(sql: str, **more: Any) -> pa.Table:
             return view.table(sql.replace("{run}", alias), values | more)
 
+        near = cards.pairs(ask(queries.NEIGHBOURS))
         return cards.feature_card(
             card,
             self._texts(view, card.model),
             ask(queries.FEATURE),
+            ask(queries.LIFE),
             ask(queries.PROMOTED),
             ask(queries.FIRING, limit=firing_limit),
-            ask(queries.NEIGHBOURS),
+            near,
+            view.table(queries.NAMES.replace("{run}", alias), {"features": [f for f, _ in near]}),
         )
 
     # --- tokens ---------------------------------------------------------------------------
@@ -259,20 +231,6 @@ class Store:
             view.table(queries.TOKEN_PROMOTED.replace("{run}", alias),
                        {"token": token, "limit": limit}),
         )
-
-    def search_tokens(
-        self, model: str, text: str, mode: str = "exact", limit: int = SEARCH_LIMIT
-    ) -> pd.DataFrame:
-        """token, text, plain, script, n_train of the tokens that match, most frequent first.
-
-        `mode` is a value of `TokenMode`. The empty text matches nothing.
-        """
-        view = self._view
-        self._texts(view, model)
-        sql = queries.SEARCH_TOKENS.replace("{match}", queries.token_match(mode))
-        most = 0 if text == "" else min(limit, queries.MAX_LIMIT)
-        values = {"model": model, "text": queries.encodable(text), "limit": most}
-        return view.table(sql, values).to_pandas()
 
     def token_texts(self, model: str) -> list[str]:
         """What is drawn for every token of a language model, by token id."""

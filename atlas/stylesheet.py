@@ -1,5 +1,6 @@
 """The classes of all fragments; every colour is a variable that follows the browser's theme."""
 
+from atlas import entry_markup, excerpts, histograms, strips
 from atlas.theme import variables
 
 CLASSES = """
@@ -115,9 +116,62 @@ CLASSES = """
 .atl-multi u{position:absolute;left:0;right:0;border-top:1px solid var(--atl-grid)}
 .atl-multi s{position:absolute;text-decoration:none;font:400 10.5px var(--atl-sans);
  color:var(--atl-muted);white-space:nowrap}
+.atl-instead{overflow:auto;max-height:440px;border-top:1px solid var(--atl-rule)}
+.atl-instead caption{caption-side:top;text-align:left;padding:4px 0;font-family:var(--atl-serif);
+ font-style:italic;font-size:14.5px;color:var(--atl-muted)}
+.atl-instead thead th{position:sticky;top:0;background:var(--atl-paper)}
+.atl-act{font:400 13px/1.4 var(--atl-sans);color:var(--atl-ink);background:transparent;
+ border:1px solid var(--atl-rule);border-radius:2px;padding:3px 10px;margin:0 6px 0 0;
+ cursor:pointer}
+.atl-act:hover,.atl-act:focus-visible{border-color:var(--atl-accent)}
+.atl-act.main{border-color:var(--atl-accent);color:var(--atl-accent)}
+.atl-act kbd,.atl-sheet kbd{font:400 11.5px/1 var(--atl-mono);border:1px solid var(--atl-rule);
+ border-radius:2px;padding:1px 5px;background:var(--atl-raised)}
+.atl-sheet,.atl-tour{font:400 13.5px/1.45 var(--atl-sans);color:var(--atl-ink);
+ background:var(--atl-paper);border:1px solid var(--atl-rule);border-radius:2px;
+ box-shadow:0 6px 28px rgb(0 0 0 / .22)}
+.atl-sheet{width:min(480px,calc(100vw - 24px));max-height:calc(100vh - 48px);overflow:auto;
+ padding:16px 22px 18px}
+.atl-sheet::backdrop{background:rgb(0 0 0 / .34)}
+.atl-sheet h2{font:400 25px/1.1 var(--atl-serif);margin:0 0 6px}
+.atl-sheet p,.atl-tour p{margin:0 0 10px;color:var(--atl-muted)}
+.atl-sheet dl{display:grid;grid-template-columns:max-content 1fr;gap:5px 18px;margin:0 0 14px}
+.atl-sheet dd,.atl-sheet dt{margin:0}
+.atl-sheet .acts,.atl-tour .acts{display:flex;gap:6px;align-items:center;justify-content:flex-end}
+.atl-tour{position:fixed;z-index:1000010;box-sizing:border-box;padding:12px 16px;
+ border-top:2px solid var(--atl-accent);animation:atl-rise .25s ease-out}
+.atl-tour b{display:block;font:500 18px/1.25 var(--atl-serif);margin-bottom:3px}
+.atl-tour small{margin-right:auto;color:var(--atl-muted)}
+.atl-ring{position:fixed;z-index:1000009;box-sizing:border-box;border:2px solid var(--atl-accent);
+ border-radius:3px;pointer-events:none;transition:left .2s,top .2s,width .2s,height .2s}
+.atl-ring[hidden]{display:none}
+@keyframes atl-rise{from{opacity:0;transform:translateY(6px)}}
+@media (max-width:900px){
+ [data-testid="stHtml"]{overflow-x:auto;max-width:100%}
+ .atl-heat{min-width:820px}
+ .atl-ledger{min-width:420px}
+}
+@media (max-width:760px){
+ [data-testid="stMain"] [data-testid="stMainBlockContainer"]{padding-left:.9rem;padding-right:.9rem}
+ .st-key-nav{row-gap:2px}
+ .st-key-context{row-gap:4px}
+ .atl-head{flex-wrap:wrap;gap:6px 18px}
+ .atl-head .what{flex-basis:100%;order:3}
+ .atl-head .name{font-size:32px}
+ .atl-head .name .tok{font-size:22px}
+ .atl-facts,.atl-here{flex-wrap:wrap;gap:4px 18px}
+ .atl-facts>div{text-align:left}
+ .atl-bars .lab{max-width:120px}
+ .atl-strip .col:nth-of-type(odd) s,.atl-strip .col:nth-of-type(odd) b{display:none}
+ .atl-defs,.atl-defs[style]{column-gap:12px;grid-template-columns:minmax(70px,auto) 1fr !important}
+ .atl-defs .name{white-space:normal}
+}
+@media (prefers-reduced-motion:reduce){.atl-tour{animation:none}.atl-ring{transition:none}}
 """
 
 
 def stylesheet() -> str:
     """The style element of a page."""
-    return f"<style>:root{{{variables()}}}{CLASSES}</style>"
+    modules = (strips, histograms, entry_markup, excerpts)
+    classes = "".join((CLASSES, *(module.CLASSES for module in modules)))
+    return f"<style>:root{{{variables()}}}{classes}</style>"

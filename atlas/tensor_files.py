@@ -26,9 +26,15 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from atlas.errors import AtlasError, BrokenArtifact, InvalidValue, NoSpace, NotFound
-from atlas.tensor_header import DTYPES, read_header
+from atlas.tensor_header import read_header
 
 SCALE = ".scale"
+DTYPES = {
+    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
+    "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8,
+    "U8": torch.uint8, "BOOL": torch.bool,
+}
+"""Number formats of `atlas.tensor_header`."""
 BLOCK = 4_000_000
 """Bytes that are read at once: a larger buffer is fetched from the system anew each time."""
 

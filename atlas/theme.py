@@ -37,7 +37,8 @@ class Palette:
     narrow_band: str
     """Population, quartiles; drawn over `wide_band`."""
     strands: tuple[str, ...]
-    """Distinct colours for a handful of labelled lines, colour-blind safe in this order."""
+    """Distinct colours for a handful of labelled lines: any two are told apart by readers without
+    red, green or blue cones (tests/browser/test_colours.py has the distances)."""
 
     @property
     def is_dark(self) -> bool:
@@ -57,7 +58,7 @@ LIGHT = Palette(
     counter="#1d566d",
     wide_band="rgba(27, 31, 36, 0.06)",
     narrow_band="rgba(27, 31, 36, 0.09)",
-    strands=("#a93a22", "#1d566d", "#8a6414", "#5f4a86", "#3c6b52", "#6b675c"),
+    strands=("#a93a22", "#1d566d", "#66560a", "#5f4a86", "#356e35", "#6b675c"),
 )
 
 DARK = Palette(
@@ -72,7 +73,7 @@ DARK = Palette(
     counter="#7dbacd",
     wide_band="rgba(230, 227, 219, 0.06)",
     narrow_band="rgba(230, 227, 219, 0.09)",
-    strands=("#f0906d", "#7dbacd", "#d9ae5f", "#b5a0dc", "#8cc3a2", "#a3a69f"),
+    strands=("#f0906d", "#7dbacd", "#f2c95c", "#a884d2", "#b3dbb3", "#a3a69f"),
 )
 
 

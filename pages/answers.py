@@ -9,9 +9,24 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from atlas import figures, theme
+from atlas import browsing, changes, detail, feature_export, figures, flow, theme
+from atlas.collections import Entry
+from atlas.columns import course_of, number_columns
+from atlas.detail import RowCourse
+from atlas.examples import Examples
+from atlas.examples import examples as examples_of
+from atlas.kept import Known, known
+from atlas.matches import MatchInfo, matches_of, other_runs
+from atlas.near_rows import NearRows
+from atlas.near_rows import nearest_rows as read_near
 from atlas.places import store_from_environment
-from atlas.records import FeatureCard, Filters, TokenCard
+from atlas.records import FeatureCard, NeighbourList, TokenCard
+from atlas.row_parts import RowParts
+from atlas.row_parts import row_parts as read_parts
+from atlas.row_population import row_bands as read_bands
+from atlas.spread import Histogram, MapPoints
+from atlas.token_search import find_tokens as search
+from atlas.wishes import Wish
 from pages.shared import store
 
 if TYPE_CHECKING:
@@ -36,20 +51,6 @@ def births(digest: str, run: str) -> pd.DataFrame:
     return store().births(run)
 
 
-@st.cache_data(max_entries=256, show_spinner=False)
-def browse(
-    digest: str, run: str, sort: str, descending: bool, filters: Filters, limit: int, offset: int
-) -> tuple[int, pd.DataFrame]:
-    """One page of features."""
-    return store().browse(run, sort, descending, filters, limit, offset)
-
-
-@st.cache_data(max_entries=256, show_spinner=False)
-def search_tokens(digest: str, model: str, text: str, mode: str, limit: int) -> pd.DataFrame:
-    """Tokens whose text matches."""
-    return store().search_tokens(model, text, mode, limit)
-
-
 @st.cache_data(max_entries=4, show_spinner=False)
 def comments(digest: str) -> dict[str, dict[str, str]]:
     """What every column means."""
@@ -72,39 +73,95 @@ def life_skeleton(digest: str, run: str, dark: bool) -> dict:
              for k in range(len(card.steps))]
         )
     n_rows = len(opened.token_texts(card.model))
-    return figures.life_skeleton(card.steps, bands, n_rows, theme.palette(dark))
+    window = None if card.window is None else figures.Span(
+        card.window.from_step, card.window.to_step
+    )
+    return figures.life_skeleton(card.steps, bands, n_rows, theme.palette(dark), window=window)
+
+
+# --- one feature beyond its card -------------------------------------------------------------
+
+
+def not_derived(run: str) -> str:
+    """Why the store has nothing to say where a newer build would."""
+    return f"this store was built without it; `readout-atlas build {run} --force` derives it"
+
+
+@st.cache_resource(max_entries=64, show_spinner=False)
+def promoted_null(digest: str, run: str) -> flow.Null | None:
+    """What random directions promote in the run's rows."""
+    return flow.null_of(store().null_of(run))
 
 
 @st.cache_data(max_entries=256, show_spinner=False)
-def order_from(digest: str, run: str, offset: int) -> tuple[int, list[int]]:
-    """Number of features of a run, and 500 of them by contribution from a place on."""
-    total, frame = store().browse(run, "contribution", True, None, 500, offset)
-    return total, frame["feature"].tolist()
+def level_changes(digest: str, run: str, feature: int) -> tuple[changes.Change, ...]:
+    """All changes of level of a feature's norm."""
+    card = feature_card(digest, run, feature)
+    return changes.changes(card.norm, card.steps)
 
 
-def place_in_order(digest: str, run: str, feature: int) -> tuple[int, int, int | None, int | None]:
-    """Place of a feature by contribution from 1, their number, the one before, the one after."""
-    seen: list[int] = []
-    total = 1
-    while len(seen) < total and feature not in seen[:-1]:
-        total, more = order_from(digest, run, len(seen))
-        seen += more
-    place = seen.index(feature)
-    before = seen[place - 1] if place > 0 else None
-    after = seen[place + 1] if place + 1 < len(seen) else None
-    return place + 1, total, before, after
+@st.cache_data(max_entries=256, show_spinner=False)
+def similarity(digest: str, run: str, feature: int) -> list[list[float | None]] | None:
+    """Cosine of a feature's directions at every two snapshots."""
+    found = detail.similarity(store(), run, feature)
+    if found is None:
+        return None
+    return [[None if np.isnan(v) else v for v in row] for row in found.tolist()]
 
 
-@st.cache_data(max_entries=128, show_spinner="Reading the row at every snapshot")
-def explained_shares(digest: str, run: str, token: int) -> np.ndarray:
-    """Share of a token's row that the dictionary explains, per snapshot; torch is imported here."""
-    from atlas.row_share import explained_shares as read
+@st.cache_data(max_entries=256, show_spinner=False)
+def neighbours_at(digest: str, run: str, feature: int, k: int) -> NeighbourList:
+    """The nearest features at a snapshot; empty if not derived."""
+    return detail.neighbours_at(store(), run, feature, k)
 
+
+@st.cache_data(max_entries=256, show_spinner=False)
+def activations(digest: str, run: str, feature: int) -> detail.ActivationHistogram | None:
+    """How a feature's activations are spread."""
+    return detail.activations(store(), run, feature)
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
+def norms(digest: str, run: str, features: tuple[int, ...]) -> list[list[float | None]]:
+    """Norms of some features through training, in the order asked for."""
+    if not features:
+        return []
+    found = dict(zip(sorted(features), store().norms_of_features(run, features), strict=True))
+    return [[None if np.isnan(v) else v for v in found[f].tolist()] for f in features]
+
+
+@st.cache_data(max_entries=512, show_spinner=False)
+def place(
+    digest: str, run: str, k: int, wish: browsing.Wish, feature: int
+) -> tuple[browsing.Place, browsing.Order]:
+    """Where a feature stands in a list, and what the list is ordered by."""
     opened = store()
-    features, p = opened.code_of_tokens(run, [token])[token]
-    return read(
-        store_from_environment(), opened.run(run), token, features, p, opened.standardization(run)
-    )
+    order, _ = browsing.order_of(opened, run, wish)
+    return browsing.place(opened, run, k, wish, feature), order
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
+def examples(digest: str, run: str, feature: int) -> Examples:
+    """Where the evaluation text reads a feature's direction, or why there is nothing to show."""
+    return examples_of(store(), run, feature)
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
+def matches(digest: str, run: str, feature: int) -> tuple[MatchInfo, ...]:
+    """A feature's counterparts in other runs."""
+    return matches_of(store(), run, feature)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def matched_runs(digest: str, run: str) -> list[str]:
+    """Runs that this one has been matched with."""
+    return other_runs(store(), run)
+
+
+def life_table(digest: str, run: str, feature: int) -> pd.DataFrame:
+    """A feature's measures as a table, one row per snapshot."""
+    table = feature_export.life_table(feature_card(digest, run, feature))
+    return table.drop(columns=["promoted", "suppressed"])
 
 
 @st.cache_data(
@@ -126,3 +183,92 @@ def explain(
         store(), run, prompt, target=target, versus=versus, step="all", position=position,
         hidden=hidden,
     )
+
+
+@st.cache_data(max_entries=128, show_spinner=False)
+def known_entries(digest: str, entries: tuple[Entry, ...]) -> list[Known]:
+    """What the store knows of the entries of a collection."""
+    return known(store(), entries)
+
+
+@st.cache_data(max_entries=128, show_spinner=False)
+def row_parts(digest: str, run: str, token: int) -> RowParts:
+    """What each feature supplies of a token's row, read from the matrices."""
+    opened = store()
+    return read_parts(
+        store_from_environment(), opened.run(run), token_card(digest, run, token),
+        opened.standardization(run),
+    )
+
+
+@st.cache_data(max_entries=512, show_spinner=False)
+def nearest_rows(digest: str, run: str, token: int, k: int) -> NearRows:
+    """The rows nearest a token's row at one snapshot, read from its file."""
+    opened = store()
+    standards = opened.standardization(run)
+    mean = None if standards is None else standards[0][k]
+    return read_near(store_from_environment(), opened.run(run), k, token, mean)
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
+def row_course(digest: str, run: str, token: int) -> RowCourse | None:
+    """How a token's row moves and how much of it is explained; None where it is not kept."""
+    return detail.row_course(store(), run, token)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def row_bands(digest: str, run: str) -> dict[str, figures.Band]:
+    """How all rows of a run are spread."""
+    return read_bands(store(), run)
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
+def find_tokens(digest: str, run: str, text: str, match: str, limit: int) -> pd.DataFrame:
+    """Tokens of a run's language model whose text matches."""
+    return search(store(), run, text, match, limit)
+
+
+# --- Browse ----------------------------------------------------------------------------------
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
+def page(
+    digest: str, run: str, k: int, wish: Wish, limit: int, offset: int, columns: tuple[str, ...]
+) -> browsing.Page:
+    """One page of the list."""
+    return browsing.page(store(), run, k, wish, limit, offset, columns)
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
+def histograms(
+    digest: str, run: str, k: int, wish: Wish, names: tuple[str, ...]
+) -> dict[str, Histogram]:
+    """How the list is spread over some measures and categories."""
+    return browsing.histograms(store(), run, k, wish, names, bins=20)
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def map_points(digest: str, run: str, k: int, wish: Wish, colour: str, most: int) -> MapPoints:
+    """The list on the map."""
+    return browsing.map_points(store(), run, k, wish, colour, most)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def categories(digest: str, run: str) -> dict[str, list[tuple[str, int]]]:
+    """The values of every category with their number of features."""
+    return browsing.categories(store(), run)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def has_seeds(digest: str, run: str) -> bool:
+    """Whether other seeds of the run were matched."""
+    opened = store()
+    steps = opened.run(run).steps
+    found = number_columns(opened, run, 0, ("seeds",), (steps[0], steps[-1]))
+    return bool(np.isfinite(found["seeds"]).any())
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def has_course(digest: str, run: str) -> bool:
+    """Whether contributions at single snapshots are in the store."""
+    return course_of(store(), run)

@@ -5,7 +5,7 @@ import streamlit as st
 from atlas import markup
 from atlas.errors import AtlasError
 from atlas.records import RunCard
-from pages import shared, window
+from pages import answers, shared, window
 from pages.shared import Here
 
 
@@ -22,6 +22,7 @@ def draw(pages: dict[str, st.Page], view: Here | None) -> None:
         for page, found in pages.items():
             parameters = shared.link_to(page, view) if view else None
             st.page_link(found, label=shared.PAGES[page][0], query_params=parameters)
+        _comfort()
         window.watch(shared.palette())
     if view is None:
         return
@@ -30,22 +31,41 @@ def draw(pages: dict[str, st.Page], view: Here | None) -> None:
     )
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium", key="context"):
         _run_control(cards, view)
-        st.html(markup.wrap(_facts(view.card)), width="content")
+        meanings = answers.comments(view.store.digest).get("run", {})
+        st.html(markup.wrap(_facts(view.card, meanings)), width="content")
         _step_control(view)
     for problem in view.problems:
-        st.html(markup.note(problem, "bad"))
+        shared.say(problem, "bad")
+    if view.changed:
+        shared.say(view.changed)
 
 
-def _facts(card: RunCard) -> str:
+def _comfort() -> None:
+    """What makes reading easier: figures as tables, the keys, the tour."""
+    st.session_state["charts"] = shared.as_tables()
+    with st.popover("Help", type="tertiary"):
+        st.toggle(
+            "charts as tables",
+            key="charts",
+            on_change=shared.writes("charts", "charts", lambda v: "tables" if v else None),
+            help="Every figure as a table of its numbers, for screen readers and for copying. The "
+            "address keeps it: charts=tables.",
+        )
+        st.html(window.OPENERS)
+
+
+def _facts(card: RunCard, meanings: dict[str, str]) -> str:
+    """Scale, seed and quality of the run; tooltips are the store's own words."""
     found = (
-        ("scale", f"d = {card.d_model}"),
-        ("seed", str(card.seed)),
-        ("features alive", f"{card.n_alive:,} of {card.d_sae:,}"),
-        ("EV", markup.number(card.explained_variance, 2)),
+        ("scale", f"d = {card.d_model}", "d_model"),
+        ("seed", str(card.seed), "seed"),
+        ("features alive", f"{card.n_alive:,} of {card.d_sae:,}", "n_alive"),
+        ("EV", markup.number(card.explained_variance, 2), "explained_variance"),
     )
     cells = "".join(
-        f'<div><small>{name}</small><span class="num">{markup.escape(value)}</span></div>'
-        for name, value in found
+        f'<div title="{markup.escape(meanings.get(column, ""))}"><small>{name}</small>'
+        f'<span class="num">{markup.escape(value)}</span></div>'
+        for name, value, column in found
     )
     return f'<div class="atl-here">{cells}</div>'
 
@@ -124,7 +144,7 @@ def come_back(page: str) -> None:
 
 def unread(page: str) -> str:
     """A sentence about parameters of the address that the page does not read; '' if none."""
-    known = ("run", "step", *shared.OWN[page], "embed", "embed_options")
+    known = (*shared.EVERYWHERE, *shared.OWN[page], "embed", "embed_options")
     odd = [name for name in st.query_params.to_dict() if name not in known]
     if not odd:
         return ""

@@ -6,14 +6,17 @@ the script. `session_state` holds widget values and the last address of each pag
 What the store answers is cached in `pages.answers`.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
 
+import pandas as pd
 import streamlit as st
 
-from atlas import markup, theme
+from atlas import chart_tables, figures, markup, theme
 from atlas.errors import AtlasError, NotFound
 from atlas.places import store_from_environment
 from atlas.records import RunCard
@@ -25,6 +28,7 @@ PAGES = {
     "feature": ("Feature", "features.py"),
     "token": ("Token", "tokens.py"),
     "decompose": ("Decompose", "decompose.py"),
+    "collections": ("Collections", "lists.py"),
     "runs": ("Runs", "runs.py"),
     "method": ("Method", "method.py"),
 }
@@ -36,16 +40,22 @@ LIST = (
 """Parameters that say which features Browse lists and in what order; Feature keeps them, so that
 its next and previous are those of the list."""
 OWN = {
-    "browse": (*LIST, "page", "view", "colour"),
-    "feature": ("feature", *LIST),
-    "token": ("token",),
+    "browse": (*LIST, "page", "view", "colour", "columns", "strips"),
+    "feature": ("feature", "over", "tokens", *LIST),
+    "token": ("token", "find", "match"),
     "decompose": ("prompt", "position", "target", "versus", "hidden"),
+    "collections": ("collection", "with", "tag", "part"),
     "runs": ("model", "kind", "released"),
     "method": (),
 }
-"""Parameters that each page reads besides run and step."""
-OF_ONE_RUN = ("feature", "page")
+"""Parameters that each page reads besides those of `EVERYWHERE`."""
+EVERYWHERE = ("run", "step", "charts", "hash")
+"""Parameters that every page reads: the run, the step, charts=tables for figures as tables, and
+the hash that a copied link carries."""
+OF_ONE_RUN = ("feature", "over", "page", "hash")
 """Parameters that mean nothing in another run."""
+HASH = 12
+"""Characters of a run's content hash in a copied link."""
 FAVICON = Path(__file__).parent / "static" / "favicon.png"
 
 
@@ -82,6 +92,8 @@ class Here:
     palette: theme.Palette
     problems: tuple[str, ...] = ()
     """What the address asked for and the store does not have."""
+    changed: str = ""
+    """That the run's data changed since the link was made; '' if not."""
 
     @property
     def run(self) -> str:
@@ -122,7 +134,11 @@ def here() -> Here:
     step, problem = _step(card)
     if problem:
         problems.append(problem)
-    return Here(opened, card, step, palette(), tuple(problems))
+    changed, problem = _since(card) if card.run == asked else ("", "")
+    for found in (problem, _charts()):
+        if found:
+            problems.append(found)
+    return Here(opened, card, step, palette(), tuple(problems), changed)
 
 
 def default_run(cards: list[RunCard]) -> str:
@@ -152,6 +168,37 @@ def _step(card: RunCard) -> tuple[int, str]:
         f"{card.revision or ', '.join(markup.step_name(s) for s in card.steps)}; the last one is "
         "shown."
     )
+
+
+def _since(card: RunCard) -> tuple[str, str]:
+    """Whether a copied link was made from other data: what to say, and what was not valid."""
+    asked = st.query_params.get("hash")
+    if asked is None:
+        return "", ""
+    if not re.fullmatch("[0-9a-f]{12}", asked):
+        return "", (
+            f"“{clip(asked)}” is no hash of a run's data, which is {HASH} of the characters 0 to 9 "
+            "and a to f; whether they changed since the link was made is not known."
+        )
+    if asked == card.hash[:HASH]:
+        return "", ""
+    return (
+        f"The data of this run changed since the link was made: their hash was {asked} then and "
+        f"is {card.hash[:HASH]} now. The present data are shown."
+    ), ""
+
+
+def _charts() -> str:
+    """What to say of a way to show charts that there is not; '' if all is well."""
+    asked = st.query_params.get("charts")
+    if asked in (None, "tables"):
+        return ""
+    return f"Charts cannot be shown as “{clip(asked)}”; charts=tables shows them as tables."
+
+
+def as_tables() -> bool:
+    """Whether the reader asked for tables instead of figures."""
+    return st.query_params.get("charts") == "tables"
 
 
 def palette() -> theme.Palette:
@@ -221,14 +268,22 @@ def link_to(page: str, view: Here, **parameters: object) -> dict[str, str]:
     last = dict(st.session_state.get(f"last_{page}", {}))
     if last.pop("run", view.run) != view.run:
         last = {name: value for name, value in last.items() if name not in OF_ONE_RUN}
-    found = {"run": view.run, "step": view.step, **last, **parameters}
+    if page == "feature" and "feature" in parameters:  # it is not of the list last gone through
+        last = {name: value for name, value in last.items() if name not in (*LIST, "over")}
+    found = {"run": view.run, "step": view.step, **_manner(), **last, **parameters}
     return {name: str(value) for name, value in found.items() if value is not None}
+
+
+def _manner() -> dict[str, str]:
+    """How the reader wants to be shown things: every link keeps it."""
+    return {"charts": "tables"} if as_tables() else {}
 
 
 def href(page: str, view: Here, **parameters: object) -> str:
     """A relative address for plain links inside fragments, without what the page last showed."""
     path = "" if page == "browse" else page
-    return f"{path}?{urlencode({'run': view.run, 'step': view.step, **parameters})}"
+    found = {"run": view.run, "step": view.step, **_manner(), **parameters}
+    return f"{path}?{urlencode(found)}"
 
 
 def change_run(run: str) -> None:
@@ -243,10 +298,14 @@ def go(page: str, view: Here, **parameters: object) -> None:
 
 
 def full_link() -> str:
-    """The address of this view, to copy."""
+    """The address of this view, to copy, with the hash of the run's data."""
     base = (st.context.url or "").split("?")[0]
-    query = urlencode(st.query_params.to_dict())
-    return f"{base}?{query}" if query else base
+    now = st.query_params.to_dict()
+    now.pop("hash", None)
+    card = next((card for card in store().runs() if card.run == now.get("run")), None)
+    if card is not None:
+        now["hash"] = card.hash[:HASH]
+    return f"{base}?{urlencode(now)}" if now else base
 
 
 def picked(key: str) -> int | None:
@@ -255,8 +314,15 @@ def picked(key: str) -> int | None:
     cells = state["selection"]["cells"] if state else []
     if not cells:
         return None
-    st.session_state[key] = {"selection": {"rows": [], "columns": [], "cells": []}}
-    return int(cells[0][0])
+    row, column = cells[0]
+    # The browser follows a selection that is set only when its text is not the one set before, and
+    # would keep the second click on a cell and never tell of a third. So every other clearing
+    # names a cell that there is not: row False.
+    turn = f"{key}_turn"
+    st.session_state[turn] = not st.session_state.get(turn, False)
+    none = [] if st.session_state[turn] else [(False, column)]
+    st.session_state[key] = {"selection": {"rows": [], "columns": [], "cells": none}}
+    return int(row)
 
 
 # --- what is drawn on every page --------------------------------------------------------------
@@ -277,12 +343,33 @@ def caption(lead: str, rest: str = "", hot: str = "", tail: str = "") -> None:
     st.html(markup.wrap(markup.caption(lead, rest, hot, tail)))
 
 
-def chart(figure: dict, key: str, alt: str) -> None:
-    """A Plotly figure with our own template and no mode bar."""
+def chart(
+    figure: dict,
+    key: str,
+    alt: str,
+    table: pd.DataFrame | Callable[[], pd.DataFrame] | None = None,
+    tools: dict[str, Any] | None = None,
+    **options: Any,
+) -> None:
+    """A Plotly figure with our own template and no mode bar, or a table if the reader asked for it.
+
+    Args:
+        figure: the figure as a dict.
+        key: the element's key.
+        alt: what a screen reader says of it; the caption of the table.
+        table: the same as a frame, or what makes it; without one the figure's readings are used.
+        tools: more of Plotly's configuration, such as its bar of tools.
+        options: for `st.plotly_chart`, such as `on_select`.
+    """
+    if as_tables():
+        frame = table() if callable(table) else table
+        st.html(chart_tables.drawn(chart_tables.table_of(figure) if frame is None else frame, alt))
+        return
     st.plotly_chart(
-        figure,
+        figures.unchecked(figure),
         theme=None,
         key=key,
         alt=alt,
-        config={"displayModeBar": False, "responsive": True, "scrollZoom": False},
+        config={"displayModeBar": False, "responsive": True, "scrollZoom": False, **(tools or {})},
+        **options,
     )

@@ -4,18 +4,15 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from atlas import courses, markup
+from atlas import markup
 from atlas.chance import chance_cosine
-from atlas.errors import AtlasError, NotFound
+from atlas.errors import NotFound
 from atlas.markup import Fact
-from atlas.records import TokenCard, TokenMode
-from pages import answers, shared
+from atlas.records import TokenCard
+from pages import answers, keeping, shared, taking, token_finder, token_rows
+from pages.token_rows import Row
 
-STRANDS = 6
-SUGGESTIONS = 30
 LISTED = 40
-# Entries of all snapshots together beyond which the share of a row is not computed for a page.
-MOST_NUMBERS = 60_000_000
 
 
 def read_token(view: shared.Here) -> int | None:
@@ -24,9 +21,7 @@ def read_token(view: shared.Here) -> int | None:
     if asked is None:
         asked = st.session_state.get("last_token", {}).get("token")
     if asked is None:
-        found = answers.search_tokens(
-            view.store.digest, view.card.model, " the", TokenMode.EXACT.value, 1
-        )
+        found = answers.find_tokens(view.store.digest, view.run, " the", "exact", 1)
         return int(found["token"].iloc[0]) if len(found) else 0
     number = shared.whole(asked)
     if number is None:
@@ -39,168 +34,88 @@ def read_token(view: shared.Here) -> int | None:
     return number
 
 
-def find(view: shared.Here, text: str) -> pd.DataFrame:
-    """Tokens whose text matches: the exact one first, then beginnings, then parts."""
-    wanted = text.replace("␣", " ")
-    frames = [
-        answers.search_tokens(view.store.digest, view.card.model, wanted, mode.value, SUGGESTIONS)
-        for mode in (TokenMode.EXACT, TokenMode.PREFIX, TokenMode.SUBSTRING)
-    ]
-    found = pd.concat(frames, ignore_index=True).drop_duplicates("token")
-    return found.head(SUGGESTIONS)
-
-
-def draw_search(view: shared.Here) -> None:
-    """A box and what it finds; a leading space counts."""
-    text = st.text_input(
-        "search a token; a leading space counts",
-        key="token_search",
-        placeholder=" the",
-        max_chars=64,
-        persist_state="session",
-    )
-    found = find(view, text) if text else answers.search_tokens(
-        view.store.digest, view.card.model, " ", TokenMode.PREFIX.value, SUGGESTIONS
-    )
-    if found.empty and text:
-        shared.say(
-            f"No token of {view.card.model} holds “{shared.clip(text)}”. The vocabulary has "
-            f"{len(view.store.token_texts(view.card.model)):,} pieces; longer words are built of "
-            "several."
-        )
-        return
-    if not text:
-        shared.caption(
-            "", "Most words carry the space before them: “ the” and “the” are two tokens. "
-            "A space is drawn ␣. The most frequent ones:"
-        )
-    ids = found["token"].tolist()
-
-    def opened() -> None:
-        row = shared.picked("token_found")
-        if row is not None:
-            shared.address(token=int(ids[row]))
-
-    c = st.column_config
-    st.dataframe(
-        found[["text", "token", "n_train"]],
-        key="token_found",
-        hide_index=True,
-        row_height=27,
-        height=min(len(found), 24) * 27 + 38,
-        on_select=opened,
-        selection_mode="single-cell",
-        column_config={
-            "text": c.TextColumn("token", width=92),
-            "token": c.NumberColumn("id", format="%d", width=50),
-            "n_train": c.NumberColumn(
-                "seen", format="localized", width=66, help="Occurrences in the training text."
-            ),
-        },
-        alt="tokens that match the search",
-    )
-
-
-def draw_header(view: shared.Here, card: TokenCard, at: np.ndarray) -> None:
+def draw_header(view: shared.Here, row: Row) -> None:
     """The token and its numbers."""
-    firing = int((at > 0).sum())
-    share = (
-        "not counted" if card.n_train is None else f"{card.n_train:,}"
-    )
-    script = card.script or "no script"
-    st.html(
-        markup.header(
-            "token",
-            card.text,
-            "",
-            f"{script}; row {card.token:,} of {view.card.matrix}, {view.card.model}",
-            [
-                Fact("in training", share, "Occurrences in the text the model was trained on."),
-                Fact("features firing", f"{firing:,}", f"At {view.when}."),
-                Fact("ever firing", f"{len(card.features):,}", "At one snapshot or more."),
-                Fact(
-                    "length added",
-                    markup.number(float(at.sum()), 2) if len(at) else "0.00",
-                    f"Sum of activation times norm at {view.when}, standardised rows.",
-                ),
-            ],
-        )
-    )
-
-
-def contributions(card: TokenCard) -> np.ndarray:
-    """(n, K) contribution of every firing feature at every snapshot."""
-    if card.features.empty:
-        return np.zeros((0, len(card.steps)))
-    return np.array([list(row) for row in card.features["contribution"]], dtype=float)
-
-
-def draw_strands(view: shared.Here, card: TokenCard, built: np.ndarray) -> None:
-    """The strongest features' contributions through training."""
-    shared.caption(
-        "What builds this row.",
-        "Contribution of the strongest features at every snapshot, activation times norm: the "
-        "length each adds to the standardised row.",
-    )
-    if not len(built):
-        shared.say("No feature fires on this token at any snapshot.")
-        return
-    order = np.argsort(-built.max(axis=1), kind="stable")[:STRANDS]
-    strands = [
-        courses.Strand(
-            label=shared.clip(f"{card.features['feature'].iloc[i]}  "
-                              f"{card.features['label'].iloc[i]}", 28),
-            values=built[i].tolist(),
-            name=f"feature {card.features['feature'].iloc[i]}",
-        )
-        for i in order
+    card, k = row.card, view.k
+    at = row.built[:, k] if len(row.built) else np.zeros(0)
+    explained, course = row.explained, row.course
+    found = [
+        Fact("in training", "not counted" if card.n_train is None else f"{card.n_train:,}",
+             "Occurrences in the text the model was trained on."),
+        Fact("features firing", f"{int((at > 0).sum()):,}",
+             f"At {view.when}; {len(card.features):,} at one snapshot or more."),
+        Fact("length", markup.number(float(course.norm[k]), 2),
+             f"Of the row at {view.when}, the mean of all rows taken off.") if course else None,
+        Fact("turn to come", markup.number(float(course.to_terminal[k]), 2),
+             f"1 − cosine of the row at {view.when} and at the last snapshot.")
+        if course and len(card.steps) > 1 else None,
+        Fact("explained", markup.share(float(explained[k]))
+             if explained is not None else markup.NOT_AVAILABLE,
+             f"Share of the row at {view.when} that the dictionary explains: 1 − |x − x̂|² / |x|²."),
     ]
-    shared.chart(
-        courses.strands_figure(card.steps, strands, view.step, view.palette),
-        "token_strands",
-        f"contributions of the strongest features to token {card.token} by step",
-    )
+    st.html(markup.header(
+        "token",
+        card.text,
+        "",
+        f"{card.script or 'no script'}; row {card.token:,} of {view.card.matrix}, "
+        f"{view.card.model}",
+        [fact for fact in found if fact is not None],
+    ))
 
 
-def draw_share(view: shared.Here, card: TokenCard) -> None:
-    """How much of the row is explained, on demand: it reads the matrices themselves."""
-    with st.container(horizontal=True, vertical_alignment="center", key="token_share_row"):
-        wanted = st.toggle(
-            "Share of this row that is explained",
-            key="token_share",
-            persist_state="session",
-            help="1 − |x − x̂|² / |x|² of this row. It is read from the matrices, so it is "
-            "computed when asked for.",
+def draw_moves(view: shared.Here, row: Row) -> None:
+    """The tokens before and after by id; what can be kept and taken away."""
+    token, last = row.card.token, len(view.store.token_texts(view.card.model)) - 1
+
+    def open_token(other: int) -> None:
+        shared.address(token=other)
+
+    with st.container(horizontal=True, vertical_alignment="center", gap="small", key="moves"):
+        st.button(
+            "previous", key="token_before", on_click=open_token, args=(token - 1,),
+            disabled=token <= 0, type="tertiary", shortcut="p",
         )
-    if not wanted:
-        return
-    n_tokens = len(view.store.token_texts(view.card.model))
-    if view.card.d_model * n_tokens * len(view.card.steps) > MOST_NUMBERS:
-        shared.say(
-            "Not available here, because the snapshots of this run are too large to read for one "
-            "row of a page."
+        st.html(markup.wrap(
+            f'<span class="dim num">{token:,} of 0 to {last:,}, by id</span>'
+        ), width="content")
+        st.button(
+            "next", key="token_after", on_click=open_token, args=(token + 1,),
+            disabled=token >= last, type="tertiary", shortcut="n",
         )
-        return
-    try:
-        found = answers.explained_shares(view.store.digest, view.run, card.token)
-    except AtlasError as error:
-        shared.say(f"Not available, because {shared.sentence(error)}", "bad")
-        return
-    if len(found) == 1:
-        shared.say(f"{markup.share(float(found[0]))} of this row is explained.")
-        return
-    strand = courses.Strand(
-        f"{markup.share(float(found[view.k]), 0)} at {view.step:,}", found.tolist(), "explained"
-    )
-    shared.chart(
-        courses.strands_figure(card.steps, [strand], view.step, view.palette, height=190),
-        "token_share_chart",
-        f"share of the row of token {card.token} that is explained, by step",
+        st.space("stretch")
+        keeping.keep_control(view, token=token)
+        taking.take_away(
+            view, python_of(view, token), lambda: table_of(row),
+            f"token-{token}-of-{view.run.replace('/', '-')}",
+        )
+
+
+def python_of(view: shared.Here, token: int) -> str:
+    """A few lines that read what the page shows."""
+    return (
+        "from atlas.detail import row_course\n"
+        "from atlas.store import Store\n\n"
+        f"store = Store.open({str(shared.store_from_environment())!r})\n"
+        f"card = store.token({view.run!r}, {token})\n"
+        "print(card.text, card.features[['feature', 'label', 'contribution']])\n"
+        f"print(row_course(store, {view.run!r}, {token}))"
     )
 
 
-def draw_features(view: shared.Here, card: TokenCard, built: np.ndarray) -> None:
+def table_of(row: Row) -> pd.DataFrame:
+    """Every feature that fires on the row: the length it adds and the share it supplies."""
+    features = row.card.features
+    frame = features[["feature", "label", "profile", "kind"]].reset_index(drop=True)
+    for k, step in enumerate(row.card.steps):
+        frame[f"length at {step}"] = row.built[:, k] if len(row.built) else []
+        if row.parts is not None:
+            frame[f"share at {step}"] = row.parts.parts[k]
+    return frame
+
+
+def draw_features(view: shared.Here, row: Row) -> None:
     """All features that fire on the token at the chosen step, strongest first."""
+    card, built = row.card, row.built
     at = built[:, view.k] if len(built) else np.zeros(0)
     shared.caption(
         f"Features on this row at {view.when}.",
@@ -214,12 +129,15 @@ def draw_features(view: shared.Here, card: TokenCard, built: np.ndarray) -> None
         {
             "feature": picked["feature"].to_numpy(),
             "contribution": at[order],
+            "share": 100 * row.parts.parts[view.k][order] if row.parts is not None else None,
             "tokens": picked["label"].map(shared.left_to_right).to_numpy(),
             "profile": picked["profile"].fillna("—").to_numpy(),
             "course": [built[i].tolist() for i in order],
         }
     )
     ids = frame["feature"].tolist()
+    if row.parts is None:
+        frame = frame.drop(columns="share")
     if len(card.steps) < 2:
         frame = frame.drop(columns=["profile", "course"])
 
@@ -243,6 +161,11 @@ def draw_features(view: shared.Here, card: TokenCard, built: np.ndarray) -> None
             "contribution": c.ProgressColumn(
                 "contribution", format="%.2f", min_value=0.0, max_value=top, width=120,
                 color="primary",
+            ),
+            "share": c.NumberColumn(
+                "share", format="%.1f %%", width=62,
+                help="Of the row’s squared length; below 0 where the row would be explained "
+                "better without it.",
             ),
             "tokens": c.TextColumn(
                 "strongest firing tokens", width=250 if len(card.steps) > 1 else 560
@@ -314,22 +237,22 @@ def main() -> None:
     token = read_token(view)
     side, body = st.columns([1, 3.6], gap="large")
     with side:
-        draw_search(view)
+        token_finder.draw(view)
     with body:
         if token is None:
-            st.stop()
+            return
         try:
             card = answers.token_card(view.store.digest, view.run, token)
         except NotFound as error:
             shared.say(shared.sentence(error), "bad")
-            st.stop()
+            return
         shared.settle(view, "token", token=token)
-        built = contributions(card)
-        draw_header(view, card, built[:, view.k] if len(built) else np.zeros(0))
-        if len(card.steps) > 1:
-            draw_strands(view, card, built)
-        draw_share(view, card)
-        draw_features(view, card, built)
+        row = token_rows.read_row(view, card)
+        draw_header(view, row)
+        draw_moves(view, row)
+        token_rows.draw(view, row)
+        draw_features(view, row)
+        token_rows.draw_near(view, card)
         draw_promoting(view, card)
 
 

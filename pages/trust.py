@@ -10,10 +10,43 @@ from atlas.schema import DUPLICATE
 from pages import shared
 
 
-def draw(view: shared.Here, card: FeatureCard) -> None:
-    """How far the page may be believed."""
+def draw(view: shared.Here, card: FeatureCard, missing: list[tuple[str, str]]) -> None:
+    """How far the page may be believed; `missing` are sections and why they show nothing."""
     shared.caption("How far to trust this.")
-    st.html(markup.definitions(sentences(view, card)))
+    st.html(markup.definitions(
+        [*sentences(view, card), *_missing(missing), *_data(view)], columns=2
+    ))
+
+
+def _missing(missing: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Which sections have nothing to show, one line for one reason."""
+    reasons: dict[str, list[str]] = {}
+    for section, reason in missing:
+        if reason:
+            reasons.setdefault(reason.rstrip("."), []).append(section)
+    if not reasons:
+        return [("missing", "nothing: every section of this page has its data")]
+    return [("missing", f"{', '.join(names)}: {reason}") for reason, names in reasons.items()]
+
+
+def _data(view: shared.Here) -> list[tuple[str, str]]:
+    """Which data the page was drawn from, for a citation."""
+    return [("its data", f"hash `{view.card.hash[:12]}` of the run, built {view.card.created}")]
+
+
+def _explained(info: FeatureInfo) -> tuple[str, str]:
+    """How well the whole dictionary explains the rows that the feature serves."""
+    if math.isnan(info.rows_explained):
+        why = (
+            "the feature is dead" if not info.alive
+            else "it fires on none of them then" if info.rate_final == 0
+            else "the store was built without it"
+        )
+        return "explained", f"not available, because {why}"
+    return "explained", (
+        f"the whole dictionary explains {markup.share(info.rows_explained)} of these rows at the "
+        "last snapshot, weighted by the feature's activation"
+    )
 
 
 def sentences(view: shared.Here, card: FeatureCard) -> list[tuple[str, str]]:
@@ -21,7 +54,10 @@ def sentences(view: shared.Here, card: FeatureCard) -> list[tuple[str, str]]:
     info = card.info
     n_rows = len(view.store.token_texts(view.card.model))
     served = markup.share(info.n_tokens / n_rows, 2)
-    found = [("rows served", f"{info.n_tokens:,} of {n_rows:,} ({served}) at one snapshot or more")]
+    found = [
+        ("rows served", f"{info.n_tokens:,} of {n_rows:,} ({served}) at one snapshot or more"),
+        _explained(info),
+    ]
     if info.kind:
         verdict = "passes" if info.legible else "does not pass"
         found.append((

@@ -1,46 +1,29 @@
-"""What the browser has to tell: a change of theme, a click on a link of a fragment."""
+"""What the browser has to tell: a change of theme, a click on a link of a fragment.
 
+What needs no answer stays in the browser (`window.js`): the keys, the sheet that lists them, the
+tour of a first visit.
+"""
+
+from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
 import streamlit as st
 from streamlit.components import v2 as components
 
+from atlas import markup
 from atlas.theme import Palette
 from pages import shared
 
 WINDOW = components.component(
-    "readout_atlas_window",
-    js="""
-export default function ({ data, setTriggerValue }) {
-  const app = document.querySelector('[data-testid="stApp"]');
-  if (!app) return;
-  const shown = () => (getComputedStyle(app).colorScheme.includes("dark") ? "dark" : "light");
-  const tell = () => {
-    const scheme = shown();
-    if (scheme === data.scheme || scheme === window.readoutAtlasScheme) return;
-    window.readoutAtlasScheme = scheme;
-    setTriggerValue("scheme", scheme);
-  };
-  if (shown() === data.scheme) window.readoutAtlasScheme = data.scheme;
-  tell();
-  const watch = new MutationObserver(tell);
-  watch.observe(app, { attributes: true, attributeFilter: ["class"] });
-  const follow = (event) => {
-    const link = event.target.closest && event.target.closest(".atl a[href]");
-    if (!link || event.button || event.ctrlKey || event.metaKey || event.shiftKey) return;
-    event.preventDefault();
-    setTriggerValue("go", link.getAttribute("href"));
-  };
-  document.addEventListener("click", follow, true);
-  return () => {
-    watch.disconnect();
-    document.removeEventListener("click", follow, true);
-  };
-}
-""",
+    "readout_atlas_window", js=Path(__file__).with_name("window.js").read_text("utf8")
 )
 """What the server cannot see: a change of theme, which figures have to follow, and a click on a
 link of a fragment, which opens its page within the session instead of loading everything anew."""
+OPENERS = markup.wrap(
+    '<button type="button" class="atl-act" data-atl-opens="sheet">Keys <kbd>?</kbd></button>'
+    '<button type="button" class="atl-act" data-atl-opens="tour">Tour in three steps</button>'
+)
+"""Buttons of the sheet of keys and of the tour; the browser answers them without the server."""
 
 
 def watch(p: Palette) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from atlas.artifacts import snapshot_path
 from atlas.places import DEMO, model_path
+from precompute.evaluation import TRAINED
 from precompute.safety import space_watch, staged_name
 from trainer import demo
 from trainer.language_model import LanguageModelRecipe
@@ -27,13 +28,17 @@ def train_into(recipe: Recipe, store: Path, report: Callable[[str], None]) -> Pa
 
 
 def borrow_model(label: str, store: Path, report: Callable[[str], None]) -> None:
-    """Copy folder and snapshots of a bundled model into `store` if it is there and not here."""
+    """Copy folder, snapshots and text of a bundled model into `store` if it is there and not here.
+
+    Of the text, the part that is held out is what examples of features are cut from.
+    """
     source, target = model_path(DEMO, label), model_path(store, label)
     if store == DEMO or (target / HISTORY).is_file() or not (source / HISTORY).is_file():
         return
     report(f"taking {label} and its snapshots from the shipped bundle")
     slug = snapshot_path(DEMO, f"readout-atlas/{label}", 0, "W_U").name.split("_step")[0]
-    files = [*(DEMO / "snapshots").glob(f"{slug}_step*"), *source.iterdir()]
+    text = [p for p in (DEMO / TRAINED,) if p.is_file() and not (store / TRAINED).exists()]
+    files = [*text, *(DEMO / "snapshots").glob(f"{slug}_step*"), *source.iterdir()]
     for file in sorted(files, key=lambda path: path.name == HISTORY):
         copy = store / file.relative_to(DEMO)
         with space_watch(copy):

@@ -4,16 +4,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
+from atlas.browsing import Wish, all_rows
 from atlas.places import model_path
-from atlas.records import Filters, RunCard
+from atlas.records import RunCard
 from atlas.store import Store
 from atlas.tensor_files import load_tensors, read_json, write_json
 from precompute.fidelity import RIVALS, gate_rate, held_out_prompts
 
-PAGE = 500
-"""Features asked of the store at once."""
 ALPHA = 0.01
 TIMES = "build.json"
 """Seconds of each call of `build demo --from-scratch` that led to a store."""
@@ -97,11 +95,8 @@ def _language_model(store: Path, label: str) -> str:
 
 def _shares(store: Store, run: RunCard) -> tuple[float, float]:
     """Legible share of the strongest quarter, and share of live features with any kind enriched."""
-    pages = [
-        store.browse(run.run, filters=Filters(alive=True), limit=PAGE, offset=start)[1]
-        for start in range(0, run.d_sae, PAGE)
-    ]
-    features = pd.concat([page for page in pages if len(page)])
+    wish = Wish(alive=True, sort="contribution")
+    features = all_rows(store, run.run, len(run.steps) - 1, wish)
     strongest = features.head(max(1, len(features) // 4))
     return float(strongest["legible"].mean()), float((features["kind_p"] < ALPHA).mean())
 

@@ -22,10 +22,11 @@ from atlas.errors import AtlasError, InvalidValue, NoSpace, OutOfMemory
 
 PROGRAM = "readout-atlas"
 VERBS = (
-    "demo", "serve", "runs", "plan", "build", "train", "verify", "decompose", "doctor", "export",
-    "publish", "import",
+    "demo", "serve", "runs", "plan", "build", "train", "verify", "match", "decompose", "doctor",
+    "export", "publish", "import",
 )
 EXAMPLE_RUN = "demo/large/W_U/cross-snapshot-24/d512/seed0"
+EXAMPLE_OTHER = "demo/large/W_U/cross-snapshot-24/d512/seed1"
 EXAMPLE_PRISM = "demo/large/prism/k16_8x"
 STORE_HELP = (
     "store to use (default: $READOUT_ATLAS_STORE, then data/store if it was built, then the "
@@ -179,6 +180,15 @@ def _making(verb: Verb) -> None:
                            help=f"{words} (default: as torchrun or Slurm say)")
     build.add_argument("--force", action="store_true", help="compute finished stages anew")
     plan.add_argument("--json", action="store_true", help="print JSON for programs")
+    match = verb("match", "say which features of a run return in others, into the store",
+                 f"match {EXAMPLE_RUN} {EXAMPLE_OTHER}", "match:run")
+    match.add_argument("runs", metavar="RUN", nargs="+",
+                       help="built runs of one model, matrix and schedule: every pair of them; a "
+                       "single one is matched with all of the store that fit it")
+    match.add_argument("--store", metavar="DIR", help="store that holds the runs")
+    match.add_argument("--force", action="store_true", help="match anew what is matched already")
+    match.add_argument("--json", action="store_true", help="print JSON for programs")
+    _device(match)
     train = verb("train", "train a dictionary or language model into a run folder",
                  f"train {EXAMPLE_RUN} --set seed=7", "train:run")
     train.add_argument("recipe", metavar="RECIPE|RUN",

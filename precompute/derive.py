@@ -37,7 +37,9 @@ def row_limit(n_rows: int) -> int:
     return max(MAX_ENTRIES // n_rows, 1)
 
 
-def cut_rows(block: Arrays, most: int, n_features: int, gate: Gate | None) -> Arrays:
+def cut_rows(
+    block: Arrays, most: int, n_features: int, gate: Gate | None, first: int = 0
+) -> Arrays:
     """A block of the code with the strongest `most` entries of every row.
 
     Strong is a large p times the longest norm of the feature, of a prism (no gate) a large p; of
@@ -56,15 +58,21 @@ def cut_rows(block: Arrays, most: int, n_features: int, gate: Gate | None) -> Ar
         order = np.argsort(-strength[start : start + size], kind="stable")
         kept[start + order[most:]] = False
     code = {name: block[name][kept] for name in ("token", "feature", "p")}
-    return block | code | whole_counts(block, n_features, gate)
+    return block | code | whole_counts(block, n_features, gate, first)
 
 
-def whole_counts(block: Arrays, n_features: int, gate: Gate | None) -> Arrays:
+def whole_counts(
+    block: Arrays, n_features: int, gate: Gate | None, first: int = 0
+) -> Arrays:
     """What a block's entries count and sum up to, so that they need not be kept.
+
+    Args:
+        first: number of the block's first row.
 
     Returns:
         fired (K, D) int64 rows on which a feature fires and sums (K, D) of p over them; served
-        (D,) int64 rows on which it fires at all, mass and energy (D,) of p and p^2 over those.
+        (D,) int64 rows on which it fires at all, mass and energy (D,) of p and p^2 over those;
+        weight and explained (D,) of `explained_sums`.
     """
     feature, p = block["feature"], block["p"]
     served = np.bincount(feature, minlength=n_features)
@@ -75,7 +83,40 @@ def whole_counts(block: Arrays, n_features: int, gate: Gate | None) -> Arrays:
         code = SparseCode(block["token"], feature, p, len(block["residual"]), n_features)
         fired, sums = firing(code, *gate)
     energy = np.bincount(feature, np.square(p, dtype=np.float64), minlength=n_features)
-    return {"fired": fired, "sums": sums, "served": served, "mass": mass, "energy": energy}
+    code = block | {"token": block["token"] - first}
+    return {"fired": fired, "sums": sums, "served": served, "mass": mass, "energy": energy,
+            **explained_sums(code, explained(block)[:, -1], n_features, gate)}
+
+
+def explained(rows: Arrays) -> np.ndarray:
+    """Share (V, K) of every row that the whole code explains, from residual and total (V, K).
+
+    The whole code, also where only the strongest entries of a row are kept. nan of a row of no
+    length.
+    """
+    known = rows["total"] > 0
+    return 1 - rows["residual"] / np.where(known, rows["total"], np.nan)
+
+
+def explained_sums(
+    code: Arrays, share: np.ndarray, n_features: int, gate: Gate | None
+) -> Arrays:
+    """Activation of every feature at the last snapshot, summed over rows: alone and times a share.
+
+    Args:
+        code: token, feature and p of the entries.
+        share: (V,) of every row, nan where it has none; such a row counts in neither sum.
+
+    Returns:
+        weight and explained, (D,) each.
+    """
+    feature, p, share = code["feature"], code["p"], share[code["token"]]
+    on = ~np.isnan(share)
+    if gate is not None:
+        on &= p * gate.norms[-1][feature] > gate.threshold[feature]
+    feature, p, share = feature[on], p[on], share[on]
+    return {"weight": np.bincount(feature, p, minlength=n_features),
+            "explained": np.bincount(feature, p * share, minlength=n_features)}
 
 
 def kept_of_code(encoded: Arrays) -> dict[str, float]:

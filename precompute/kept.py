@@ -11,10 +11,14 @@ from atlas.places import model_path, run_path
 from atlas.schema import MAX_SNAPSHOTS, SCHEMA
 from atlas.store import POINTER
 from atlas.tensor_files import sha256, write_json
+from precompute.reader import example_files
 from precompute.writer import read_meta
 
 CODE = 4
 """Version of what the stages compute; a change makes every run be computed again."""
+
+COUNTS = "token_counts.safetensors"
+"""File of a model's folder that not every model has, and that a run needs where it has."""
 
 Report = Callable[[str], None]
 
@@ -51,6 +55,12 @@ def _is_run_id(run: str) -> bool:
 
 def input_files(store: Path, folder: RunFolder) -> list[Path]:
     """Every file a run is derived from; NotFound names the first that is missing."""
+    files = needed_files(store, folder)
+    return [*files, *(f for f in example_files(store, folder) if f not in files)]
+
+
+def needed_files(store: Path, folder: RunFolder) -> list[Path]:
+    """Those of them that no run can do without; the others are what its examples are made of."""
     model = model_path(store, folder.config["model"])
     files = [
         *(folder.path / name for name in ("config.json", "metrics.json", "provenance.json")),
@@ -59,7 +69,7 @@ def input_files(store: Path, folder: RunFolder) -> list[Path]:
         *(snapshot_path(store, folder.config["model_name"], step, folder.config["matrix"])
           for step in folder.steps),
     ]
-    counts = model / "token_counts.safetensors"
+    counts = model / COUNTS
     files += [counts] if counts.is_file() else []
     missing = [f for f in files if not f.is_file()]
     if missing:
@@ -142,5 +152,16 @@ def current_file(folder: Path, inputs: dict[str, str]) -> tuple[Path, str] | Non
     if sha256(path) != pointer["sha256"]:
         return None
     meta = read_meta(path)
-    same = meta.get("code") == str(CODE) and meta.get("inputs") == canonical(inputs)
+    same = meta.get("code") == str(CODE) and _made_from(json.loads(meta["inputs"]), inputs)
     return (path, pointer["digest"]) if same else None
+
+
+def _made_from(made: dict[str, str], inputs: dict[str, str]) -> bool:
+    """Whether the inputs a file was made from are these.
+
+    What only its examples were read from may be gone: a share brings them and not the text.
+    """
+    gone = made.keys() - inputs.keys()
+    return all(made.get(name) == digest for name, digest in inputs.items()) and not any(
+        name.endswith(f"/{COUNTS}") for name in gone
+    )

@@ -39,9 +39,16 @@ MAX_FILES = 20_000
 TEXT = (".json", ".md", ".txt", ".jinja", ".model")
 """Endings of files that are small; none of them is ever run."""
 
+REMADE = tuple(t.name for t in CATALOG_TABLES if t.name not in ("meta", "run"))
+"""Tables of the catalog that are made again from what a share holds. That of the runs holds hashes
+of database files, which are written anew each time."""
+MATCHES = "matches"
+"""Folder of a store with what was matched between its runs."""
+
 _PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}")
 _SHA = re.compile(r"[0-9a-f]{64}")
 _RUN_TABLES = {f"{t.name}.parquet" for t in RUN_TABLES}
+_MATCH = re.compile(r"[0-9a-f]{32}\.(json|safetensors)")
 _CATALOG_TABLES = {f"{t.name}.parquet" for t in CATALOG_TABLES if t.name != "meta"}
 
 
@@ -69,7 +76,7 @@ class Manifest:
 
     runs: dict[str, SharedRun]
     catalog: dict[str, str]
-    """Content digests of the catalog's tables `token` and `run_snapshot`."""
+    """Content digests of the catalog's tables that can be made again (`REMADE`)."""
     weights: bool
     """Whether dictionaries, snapshots and models are there for live decompositions."""
     files: dict[str, SharedFile]
@@ -140,7 +147,7 @@ def read_manifest(path: Path) -> Manifest:
         manifest = Manifest(
             runs={str(run): SharedRun(str(r["model"]), _hash(r["digest"]))
                   for run, r in found["runs"].items()},
-            catalog={name: _hash(found["catalog"][name]) for name in ("run_snapshot", "token")},
+            catalog={name: _hash(found["catalog"][name]) for name in REMADE},
             weights=found["weights"] is True,
             files={str(name): SharedFile(_size(f["bytes"]), _hash(f["sha256"]))
                    for name, f in found["files"].items()},
@@ -212,6 +219,8 @@ def _known(name: str, manifest: Manifest) -> bool:
         return rest in _CATALOG_TABLES
     if top == "models":
         return kept and rest.split("/")[0] in manifest.models and "/" in rest
+    if top == MATCHES:
+        return _MATCH.fullmatch(rest) is not None
     if top == "snapshots":
         return name.endswith(".safetensors") and "/" not in rest
     return top == "runs" and any(

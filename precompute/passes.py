@@ -123,13 +123,14 @@ class Encoding:
     def block(self, start: int, stop: int) -> Arrays:
         """Code and left-over of rows start to stop: token, feature, p; residual, total (B, K).
 
-        The left-over is that of the whole code, of which `cut_rows` may keep a part.
+        The left-over is that of the whole code, of which `cut_rows` may keep a part. Also length
+        (B, K) of the rows and, of several snapshots, turn (B, K): 1 - cosine to the last.
         """
         gate = None
         if isinstance(self.source, Dictionary):
             gate = Gate(self.norms.cpu().numpy(), self.threshold.cpu().numpy())
         most = row_limit(self.snapshots.n_rows)
-        return cut_rows(self._whole(start, stop), most, self.source.n_features, gate)
+        return cut_rows(self._whole(start, stop), most, self.source.n_features, gate, start)
 
     def _whole(self, start: int, stop: int) -> Arrays:
         """The same with every entry.
@@ -171,8 +172,8 @@ class Encoding:
         span = (start, stop)
         row, feature, p = self._code(span)
         offsets = torch.searchsorted(row, torch.arange(stop - start + 1, device=row.device))
-        residual, total = self._left_over(span, offsets, feature, p)
-        return _code_arrays(row + start, feature, p) | {"residual": residual, "total": total}
+        rows = self._left_over(span, offsets, feature, p)
+        return _code_arrays(row + start, feature, p) | rows
 
     def _rows(self, span: tuple[int, int], k: int) -> Tensor:
         """Standardised rows (B, d) of a snapshot."""
@@ -244,21 +245,29 @@ class Encoding:
 
     def _left_over(
         self, span: tuple[int, int], offsets: Tensor, feature: Tensor, p: Tensor
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Squared residual and squared length of every row at every snapshot, (B, K) float64."""
-        residual = np.empty((span[1] - span[0], self.source.n_snapshots))
-        total = np.empty_like(residual)
+    ) -> Arrays:
+        """Squared residual and squared length of every row at every snapshot, (B, K) float64.
+
+        And the length, and of several snapshots the turn from the last: nan of a row of no length.
+        """
+        count = self.source.n_snapshots
+        residual = np.empty((span[1] - span[0], count))
+        total, turn = np.empty_like(residual), np.empty_like(residual, dtype=np.float32)
+        last = self._rows(span, count - 1)
         bar = self.threshold[feature]
         ungated = self.source.act_fn != "jumprelu"
-        for k in range(self.source.n_snapshots):
+        for k in range(count):
             rows = self._rows(span, k)
+            turn[:, k] = _turn(rows, last).cpu()
             active = p if ungated else p * (p * self.norms[k][feature] > bar)
             directions = self.source.directions(k).to(self.device)
             rebuilt = _sums(directions, offsets, feature, active)
             total[:, k] = rows.square().sum(dim=1).cpu()
             error = rebuilt.sub_(rows).add_(self.source.b_D[k].to(self.device))
             residual[:, k] = error.square_().sum(dim=1).cpu()
-        return residual, total
+        found = {"residual": residual, "total": total,
+                 "length": np.sqrt(total).astype(np.float32)}
+        return found | ({"turn": turn} if count > 1 else {})
 
     def _rough(self) -> Iterator[RoughEncoder]:
         """The encoder, rounded, in pieces of features; kept if it is small enough."""
@@ -291,7 +300,7 @@ class Encoding:
     def _prism(self, start: int, stop: int) -> Arrays:
         assert isinstance(self.source, PrismDictionary)
         prism = _moved(self.source.prism, self.device)
-        x, _, _ = normalise_rows(
+        x, _, length = normalise_rows(
             self.snapshots.rows(0, start, stop).to(self.device), prism.row_mean
         )
         tokens, features, values, residual = [], [], [], []
@@ -310,7 +319,9 @@ class Encoding:
             values.append(code[row, place])
         code = _code_arrays(torch.cat(tokens), torch.cat(features), torch.cat(values))
         total = x.square().sum(dim=1).double().cpu().numpy()
-        return code | {"residual": np.concatenate(residual)[:, None], "total": total[:, None]}
+        length = np.where(total > 0, length.cpu().numpy(), np.float32(0))
+        return code | {"residual": np.concatenate(residual)[:, None], "total": total[:, None],
+                       "length": length[:, None]}
 
 
 def _moved(prism: Prism, device: torch.device) -> Prism:

@@ -23,6 +23,7 @@ from precompute.kept import current_file, input_files, input_hashes, run_folder
 from precompute.locate import Located
 from precompute.parts import done_and_all
 from precompute.passes import KEEP_BYTES, block_rows_of
+from precompute.reader import Reading
 from precompute.stages import STAGES
 from trainer.crosscoder import CrosscoderRecipe
 from trainer.language_model import LanguageModelRecipe
@@ -37,6 +38,8 @@ ENTRY_SECONDS = 2.5e-7
 to be decoded (measured)."""
 RANK_SECONDS = 6e-9
 """Seconds of one core to rank one cosine among those of a direction, at both ends (measured)."""
+PLACE_SECONDS = 8e-9
+"""Seconds of one core to pick the strongest places of a text, per place and feature (measured)."""
 OVERHEAD = 3.0
 """Seconds of a stage that grow with nothing: files, start."""
 UNION = 1.6
@@ -117,6 +120,10 @@ class Shape:
     d_model: int
     d_sae: int
     l0: float
+    text: int = 0
+    """Tokens of the evaluation text that are read, 0 where there is no text or no model."""
+    reading: float = 0.0
+    """Operations that reading one of them takes."""
 
     @property
     def entries(self) -> float:
@@ -135,8 +142,8 @@ class Shape:
 
     def stage_flops(self, name: str) -> float:
         """Operations of the matrix products of a stage of `precompute.stages`."""
-        if name == "summarise":
-            return 2.0 * self.d_sae**2 * self.d_model
+        if name == "neighbours":
+            return 2.0 * self.snapshots * self.d_sae**2 * self.d_model
         return self.product if name in ("encode", "promote") else 0.0
 
     def core_seconds(self, name: str) -> float:
@@ -149,6 +156,11 @@ class Shape:
             return reads + self.entries * self.snapshots * self.d_model / 768 * ENTRY_SECONDS
         if name == "promote":
             return RANK_SECONDS * self.snapshots * self.rows * self.d_sae
+        if name == "neighbours":
+            return RANK_SECONDS / 2 * self.snapshots * self.d_sae**2
+        if name == "examples":  # in float32, whatever the CPU can do
+            product = self.reading + 2.0 * self.d_model * self.d_sae
+            return self.text * (product / CPU_SPEED + PLACE_SECONDS * self.d_sae)
         # the others use one core, whatever there is
         alone = {"summarise": 5e-7 * self.entries + 2.2e-3 * self.d_sae,
                  "tokens": 1e-6 * self.entries, "write": 1e-6 * self.entries}
@@ -224,7 +236,9 @@ def _shape_of(store: Path, folder: RunFolder) -> Shape:
     n = len(folder.steps)
     l0 = folder.metrics.get("l0") or settings.get("k") or settings["d_sae"] / 20
     rows = _n_rows(store, folder.config["model_name"], folder.steps[-1], folder.config["matrix"])
-    return Shape(n, rows, settings["d_model"], settings["d_sae"], float(l0))
+    reading = Reading(store, folder, torch.device("cpu"))
+    return Shape(n, rows, settings["d_model"], settings["d_sae"], float(l0),
+                 reading.most if reading.reason is None else 0, 2.0 * reading.parameters)
 
 
 def _n_rows(store: Path, model_name: str, step: int, matrix: str) -> int:

@@ -23,6 +23,7 @@ from precompute.models import (
     revision_of,
 )
 from precompute.plan import Item, Plan, Shape
+from precompute.reader import assumed_text
 from precompute.release import FINISHED, Named, read_path
 from precompute.safety import megabytes
 from precompute.sidecars import read_bounded_json, steps_of
@@ -86,7 +87,8 @@ def plan_released(
     entry = known.entry
     l0 = (entry.l0 if entry else None) or float(named.k or (named.d_sae or 0) / 20)
     width = named.d_sae or (named.factor or 8) * known.d_model
-    shape = Shape(known.snapshots, rows, known.d_model, width, l0)
+    text = assumed_text(named.model, named.matrix) if with_model is not False else (0, 0.0)
+    shape = Shape(known.snapshots, rows, known.d_model, width, l0, *text)
     stages = tuple(shape.stage(name) for name in STAGES)
     return Plan(named.run, store, tuple(items), stages, shape.disk_bytes, shape.memory_bytes,
                 "; ".join(dict.fromkeys(notes)) or None)

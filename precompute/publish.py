@@ -17,6 +17,7 @@ from atlas.schema import CATALOG_TABLES, SCHEMA
 from atlas.store import POINTER
 from atlas.tensor_files import sha256, write_json
 from precompute.kept import Report, pointed, silent
+from precompute.match_files import match_rows
 from precompute.safety import space_watch, sweep, writer_lock
 from precompute.stages import FILE_STEM
 from precompute.words import read_words
@@ -38,7 +39,8 @@ class Published:
     runs: tuple[str, ...]
     """Runs it lists."""
     skipped: tuple[str, ...]
-    """One line for each run file that could not be listed, with the mending command."""
+    """One line for each run file or pair of matched runs that could not be listed, with the mending
+    command."""
     changed: bool
     """False when the store already said the same."""
 
@@ -55,7 +57,7 @@ def publish(store: Path, report: Report | None = None, wait: float = WAIT) -> Pu
         skipped: list[str] = []
         built = [b for b in (_built(store, f, skipped) for f in _folders(store)) if b]
         before = _read_pointer(store)
-        rows = _catalog_rows(store, built)
+        rows = _catalog_rows(store, built, skipped)
         created = {"created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
         catalog, digest = write_file(store, CATALOG_STEM, CATALOG_TABLES, rows, created)
         pointer = {
@@ -110,7 +112,9 @@ def _built(store: Path, folder: Path, skipped: list[str]) -> _Built | None:
     return _Built(path, pointer, meta, snapshots)
 
 
-def _catalog_rows(store: Path, built: list[_Built]) -> dict[str, pa.Table]:
+def _catalog_rows(
+    store: Path, built: list[_Built], skipped: list[str]
+) -> dict[str, pa.Table]:
     runs = [_run_row(store, b) for b in built]
     schemas = {t.name: t for t in CATALOG_TABLES}
     sizes: dict[str, int] = {}
@@ -126,7 +130,7 @@ def _catalog_rows(store: Path, built: list[_Built]) -> dict[str, pa.Table]:
             [{"run": b.meta["run"], **row} for b in built for row in b.snapshots],
             [c.name for c in schemas["run_snapshot"].columns],
         ),
-        "match": _table([], [c.name for c in schemas["match"].columns]),
+        "match": match_rows(store, {b.meta["run"]: b.meta for b in built}, skipped),
     }
 
 

@@ -13,22 +13,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from atlas.artifacts import KINDS, MATRICES
 from atlas.errors import AtlasError, BrokenArtifact, InvalidValue, NotFound
 from atlas.places import run_path
-from atlas.schema import CATALOG_TABLES, MAX_SNAPSHOTS, PROMOTED, RUN_TABLES, SCHEMA, table
+from atlas.schema import CATALOG_TABLES, MAX_SNAPSHOTS, RUN_TABLES, SCHEMA, table
 from atlas.store import POINTER, Store
 from atlas.tensor_files import read_header, sha256, write_json
 from precompute import manifest as manifests
 from precompute import parquet
 from precompute.fetching import place
 from precompute.kept import Report, canonical, point_to, pointed, silent
-from precompute.manifest import CATALOG, MANIFEST, SHARED, TABLES, Manifest, read_bounded
+from precompute.manifest import (
+    CATALOG,
+    MANIFEST,
+    MATCHES,
+    SHARED,
+    TABLES,
+    Manifest,
+    read_bounded,
+)
 from precompute.publish import publish
+from precompute.ranges import check_values
 from precompute.safety import discard, require_space, space_watch, staged_name, writer_lock
 from precompute.stages import FILE_STEM
 from precompute.writer import VOLATILE, digest_of_rows, read_batches, write_file
@@ -135,8 +143,9 @@ def holds(store: Path, manifest: Manifest) -> bool:
 
 def _carried(manifest: Manifest) -> list[str]:
     """Files of the share that lie in the store as they came."""
-    return [n for n in manifest.files if n.startswith(("runs/", "models/", "snapshots/"))
-            and not n.endswith(".parquet")]
+    tops = ("runs/", "models/", "snapshots/", f"{MATCHES}/")
+    names = [n for n in manifest.files if n.startswith(tops) and not n.endswith(".parquet")]
+    return sorted(names, key=lambda name: (name.endswith(".json"), name))  # a record comes last
 
 
 def _refuse_conflicts(store: Path, manifest: Manifest) -> None:
@@ -149,6 +158,8 @@ def _refuse_conflicts(store: Path, manifest: Manifest) -> None:
             )
     for name in _carried(manifest):
         path, file = store / name, manifest.files[name]
+        if name.startswith(f"{MATCHES}/"):  # of the same dictionaries; what is there will do
+            continue
         if path.is_file() and sha256(path) != file.sha256:
             raise InvalidValue(
                 f"{path} is there with other content than the share has; name another folder "
@@ -192,7 +203,7 @@ def _write_run(manifest: Manifest, locate: Locate, staged: Path, run: str) -> No
     }
     meta = dict(zip(*(rows["meta"][name].to_pylist() for name in ("key", "value")), strict=True))
     _check_meta(theirs, meta, records, run)
-    _check_values(theirs, rows, records["config"], int(meta["n_rows"]))
+    check_values(theirs, rows, records["config"], int(meta["n_rows"]))
     volatile = {name: meta[name] for name in VOLATILE if name in meta and name != "digest"}
     fixed = pc.invert(pc.is_in(rows["meta"]["key"], pa.array(VOLATILE)))
     rows["meta"] = rows["meta"].filter(fixed)
@@ -266,6 +277,8 @@ def _check_meta(folder: Path, meta: dict[str, str], records: dict[str, Any], run
     for key in ("inputs", "metrics", "measured", "provenance"):
         if not isinstance(_json(meta.get(key)), dict):
             raise fault(key)
+    if not _is_told(meta.get("examples")):
+        raise fault("examples")
     measured = _json(meta["measured"])
     for key in ("explained_variance", "l0", "dead_rate"):
         for name, figures in (("measured", measured), ("metrics", records["metrics"])):
@@ -274,59 +287,21 @@ def _check_meta(folder: Path, meta: dict[str, str], records: dict[str, Any], run
                 raise fault(name)
 
 
+def _is_told(text: str | None) -> bool:
+    """Whether what is told of examples, if anything, has the form that `atlas.examples` reads."""
+    found = {} if text is None else _json(text)
+    return isinstance(found, dict) and all(
+        value is None or (isinstance(value, int | float) and math.isfinite(value)
+                          if name in ("n_tokens", "chance") else isinstance(value, str))
+        for name, value in found.items() if name in ("n_tokens", "chance", "reason", "source")
+    )
+
+
 def _json(text: str | None) -> Any:
     try:
         return json.loads(text or "")
     except (ValueError, RecursionError):
         return None
-
-
-def _check_values(
-    folder: Path, rows: dict[str, pa.Table], config: dict[str, Any], n_rows: int
-) -> None:
-    """Numbers that count features, tokens or snapshots are in range, lists as long as they say."""
-    width, count = config["config"]["d_sae"], len(config["steps"])
-    below = {"feature": width, "features": width, "ids": width, "token": n_rows,
-             "tokens": n_rows, "suppressed": n_rows, "label": n_rows, "duplicate_of": width,
-             "k": count, "best_k": count}
-    for name, found in rows.items():
-        for column in found.column_names:
-            if column in below:
-                _check_range(folder, name, column, found[column], below[column])
-    for name in ("feature", "life", "code_by_feature", "neighbour"):
-        numbers = rows[name]["feature"].to_numpy()
-        if not np.array_equal(numbers, np.arange(width)):
-            raise BrokenArtifact(f"{folder}: table {name} does not list features 0 to {width - 1}")
-    if rows["snapshot"]["step"].to_pylist() != config["steps"]:
-        raise BrokenArtifact(f"{folder}: table snapshot has other steps than config.json")
-    lengths = (("life", "norm", count), ("life", "rate", count), ("life", "rotation", count - 1),
-               ("life", "to_terminal", count), ("snapshot", "mean", config["config"]["d_model"]),
-               *(("snapshot", f"null_{q}", PROMOTED) for q in ("q05", "q50", "q95")))
-    for name, column, length in lengths:  # a list that is not available has no length
-        if pc.any(pc.not_equal(pc.list_value_length(rows[name][column]), length)).as_py():
-            raise BrokenArtifact(f"{folder}: lists of {name}.{column} have not {length} values")
-    pairs = (("code_by_token", "features", "p"), ("code_by_feature", "tokens", "p"),
-             ("promoted", "tokens", "cosines"), ("promoted", "suppressed", "suppressed_cosines"),
-             ("neighbour", "ids", "cosines"))
-    for name, one, other in pairs:
-        left, right = (pc.list_value_length(rows[name][c]) for c in (one, other))
-        if pc.any(pc.not_equal(left, right)).as_py():
-            raise BrokenArtifact(f"{folder}: {name}.{one} and {name}.{other} differ in length")
-
-
-def _check_range(
-    folder: Path, name: str, column: str, values: pa.ChunkedArray, below: int
-) -> None:
-    if pa.types.is_list(values.type):
-        values = pc.list_flatten(values)
-    if not pa.types.is_integer(values.type):
-        return
-    ends = pc.min_max(values).as_py()
-    if ends["min"] is not None and not 0 <= ends["min"] <= ends["max"] < below:
-        raise BrokenArtifact(
-            f"{folder}: {name}.{column} holds {ends['min']} to {ends['max']}, expected 0 to "
-            f"{below - 1}"
-        )
 
 
 # --- the store ---------------------------------------------------------------------------------
@@ -343,7 +318,9 @@ def _write_catalog(manifest: Manifest, locate: Locate, staged: Path) -> None:
     for name, digest in manifest.catalog.items():
         found = table(CATALOG_TABLES, name)
         parquet.read_table(locate(f"{CATALOG}/{name}.parquet"), found)
-        rows = pa.Table.from_batches(list(read_batches(published.catalog, found)))
+        schema = parquet.arrow_schema(found)
+        parts = [part.cast(schema) for part in read_batches(published.catalog, found)]
+        rows = pa.Table.from_batches(parts, schema)
         if digest_of_rows(found, rows) != digest:
             raise BrokenArtifact(
                 f"the table {name} made from the runs and tokenizers of the share is not the one "
@@ -362,7 +339,10 @@ def _move(staged: Path, store: Path, manifest: Manifest) -> bool:
     with writer_lock(store, f"store {store}"):
         for name in _carried(manifest):
             target = store / name
-            if not target.exists():
+            there = target
+            if name.startswith(f"{MATCHES}/"):  # tensors without their record are half written
+                there = target.with_suffix(".json")
+            if not there.exists():
                 target.parent.mkdir(parents=True, exist_ok=True)
                 os.replace(staged / name, target)
         for run in sorted(manifest.runs):

@@ -1,7 +1,8 @@
 """A store, or chosen runs of it, as a folder that others open without computing anything.
 
     README.md manifest.json NOTICES.md licences/       the card, every file with size and hash
-    catalog/{run,token,run_snapshot}.parquet           over all runs
+    catalog/{run,token,run_snapshot,match}.parquet     over all runs
+    matches/<pair>.{json,safetensors}                  what the matches were listed from
     runs/<run>/{config,metrics,provenance}.json        as in the store
     runs/<run>/tables/<table>.parquet                  everything derived from the run
     models/<label>/{config,tokenizer}.json             what the vocabulary is read from
@@ -11,6 +12,7 @@ places they have in a store. `precompute.receive` opens such a folder again.
 """
 
 import csv
+import functools
 import json
 import math
 import shutil
@@ -34,6 +36,7 @@ from precompute.dataset_card import Origin, write_card
 from precompute.fetching import place
 from precompute.kept import Report, canonical, silent
 from precompute.manifest import CATALOG, MANIFEST, RUN_FILES, TABLES, Manifest
+from precompute.match_files import fingerprint, fresh_records
 from precompute.safety import (
     discard,
     megabytes,
@@ -78,7 +81,7 @@ def share(
     _check_target(folder)
     opened = Store.open(store)
     cards = chosen(opened, runs)
-    carried = _carried(store, cards, weights)
+    carried = [*_carried(store, cards, weights), *_matches(store, cards)]
     folder.parent.mkdir(parents=True, exist_ok=True)
     staged = staged_name(folder)
     discard(staged)
@@ -225,7 +228,7 @@ def _write_catalog(
         found = table(CATALOG_TABLES, name)
         rows = _catalog_rows(store, found, cards, metas)
         parquet.write_table(staged / CATALOG / f"{name}.parquet", found, rows.to_batches(), {})
-        if name != "run":  # it holds hashes of database files, which are written anew each time
+        if name in manifests.REMADE:
             digests[name] = digest_of_rows(found, rows)
     return digests
 
@@ -240,7 +243,9 @@ def _catalog_rows(
         [b.cast(schema) for b in read_batches(path, found)], schema
     )
     if found.name != "token":
-        return rows.filter(pc.is_in(rows["run"], pa.array([c.run for c in cards])))
+        names = pa.array([c.run for c in cards])
+        both = (name for name in ("run", "other") if name in rows.column_names)
+        return functools.reduce(lambda kept, n: kept.filter(pc.is_in(kept[n], names)), both, rows)
     parts = []
     for model in sorted({card.model for card in cards}):
         size = max(int(metas[c.run]["n_rows"]) for c in cards if c.model == model)
@@ -276,6 +281,23 @@ def _carried(store: Path, cards: list[RunCard], weights: bool) -> list[Path]:
         if p.is_file() and p.name.endswith((".safetensors", *manifests.TEXT))
         and manifests.plain(p.relative_to(store).as_posix())
     )
+
+
+def _matches(store: Path, cards: list[RunCard]) -> list[Path]:
+    """Files of the matches among these runs that the catalog lists."""
+    rows = _catalog_rows(store, table(CATALOG_TABLES, "match"), cards, {})
+    listed = rows.group_by(["run", "other"]).aggregate([]).to_pylist()
+    prints = {c.run: fingerprint(json.loads(read_meta(store / c.file)["inputs"])) for c in cards}
+    fresh, paths = fresh_records(store, prints)[0], []
+    for one, other in sorted({(row["run"], row["other"]) for row in listed}):
+        if one < other and (one, other) not in fresh:
+            raise BrokenArtifact(
+                f"the matches of {one} and {other} are listed and their file is not there; run "
+                f"`readout-atlas match {one} {other}`"
+            )
+        if one < other:
+            paths.append(fresh[one, other])
+    return [path.with_suffix(end) for path in paths for end in (".safetensors", ".json")]
 
 
 def _one_disk(path: Path, folder: Path) -> bool:

@@ -1,10 +1,11 @@
 """From a run folder to the run's file in the store, in stages that survive being killed.
 
 measure (moments of the rows, lengths and turns of directions), encode (one pass over the rows: the
-sparse code, fidelity), promote (tokens along each direction), summarise (rates, lives, neighbours,
-population), tokens (index, kinds and labels), write (the DuckDB file). The first three are lists
-of parts (`precompute.parts`) that several processes may share; whoever finds all of them there
-does the rest. A call that finds everything there does nothing.
+sparse code, fidelity), promote (tokens along each direction), neighbours (features along each
+direction), summarise (rates, lives, similarities, map, population), tokens (index, kinds and
+labels), examples (places of a text, if there is a model to read one), write (the DuckDB file). The
+first four are lists of parts (`precompute.parts`) that several processes may share; whoever finds
+all of them there does the rest. A call that finds everything there does nothing.
 """
 
 import shutil
@@ -22,28 +23,31 @@ from atlas.artifacts import RunFolder
 from atlas.errors import BrokenArtifact, InvalidValue, StoreBusy
 from atlas.places import run_path
 from atlas.schema import RUN_TABLES, SCHEMA
-from precompute import passes, summaries, tables
+from precompute import directions, passes, summaries, tables
 from precompute.derive import Arrays, code_of
+from precompute.examples import example_rows, examples
 from precompute.kept import (
     CODE,
     Report,
     canonical,
     current_file,
     input_hashes,
+    needed_files,
     point_to,
     run_folder,
     silent,
 )
 from precompute.parts import Parts, every, process_name, share_of
+from precompute.reader import Reading, example_files
 from precompute.safety import join_crew, space_watch, sweep, writer_lock
 from precompute.sources import Dictionary, Snapshots, Source, open_dictionary
-from precompute.statistics import feature_labels
+from precompute.statistics import change_columns, feature_labels, window_statistics
 from precompute.words import Words, allowed_tensor, kinds_of_features, read_words
 from precompute.writer import duckdb_version, write_file
 
-SHARED = ("measure", "encode", "promote")
+SHARED = ("measure", "encode", "promote", "neighbours")
 """Stages whose parts several processes share, in order."""
-STAGES = (*SHARED, "summarise", "tokens", "write")
+STAGES = (*SHARED, "summarise", "tokens", "examples", "write")
 """Names of the stages in order."""
 FILE_STEM = "atlas"
 """How the name of a run's file starts."""
@@ -156,28 +160,39 @@ class _Build:
                 f"{folder.config['matrix']} {self.snapshots.n_rows} rows"
             )
         self.min_count = int(folder.config["training"].get("min_count") or 0)
-        self.parts = self._parts()
+        self.reading = Reading(store, folder, device)
+        self.parts = self._parts(store)
 
-    def _parts(self) -> dict[str, Parts]:
+    def _parts(self, store: Path) -> dict[str, Parts]:
         """The parts of every stage but the last, and what they are made from."""
-        # what another kind of device gives differs in the last bits
-        weights = {"device": self.device.type} | {
-            name: value for name, value in self.inputs.items()
-            if name.startswith("snapshots/")
-            or name.endswith(("/config.json", "/dictionary.safetensors"))
-        }
-        told = {"device": self.device.type} | {
-            name: value for name, value in self.inputs.items()
-            if not name.endswith(("/metrics.json", "/provenance.json"))
-        }
+        def hashes(files: list[Path]) -> dict[str, str]:
+            names = (file.relative_to(store).as_posix() for file in files)
+            # what another kind of device gives differs in the last bits
+            return {"device": self.device.type} | {
+                name: self.inputs[name] for name in names if name in self.inputs
+            }
+
+        needed = needed_files(store, self.folder)
+        weights = hashes([
+            f for f in needed if f.parent == store / "snapshots"
+            or f.name in ("config.json", "dictionary.safetensors")
+        ])
+        told = hashes([f for f in needed if f.name not in ("metrics.json", "provenance.json")])
+        read = hashes([
+            *(f for f in needed if f.name in ("config.json", "dictionary.safetensors",
+                                              "tokenizer.json")),
+            *example_files(store, self.folder),
+        ]) | {"reason": self.reading.reason or ""}
         count, path = len(self.folder.steps), self.folder.path
         blocks = -(-self.snapshots.n_rows // self._block_rows)
         return {
             "measure": Parts(path, "measure", count, weights, "snapshot"),
             "encode": Parts(path, "encode", blocks, weights, "block"),
             "promote": Parts(path, "promote", count, told, "snapshot"),
+            "neighbours": Parts(path, "neighbours", count, weights, "snapshot"),
             "summarise": Parts(path, "summarise", 1, weights),
             "tokens": Parts(path, "tokens", 1, told),
+            "examples": Parts(path, "examples", 1, read),
         }
 
     @cached_property
@@ -194,6 +209,7 @@ class _Build:
             self._do("measure", self._measure, every)
         self._do("encode", self._encode, mine)
         self._do("promote", self._promote, mine)
+        self._do("neighbours", self._near, mine)
 
     def _do(
         self, stage: str, work: Callable[[int], Arrays], mine: Callable[[int], bool]
@@ -230,6 +246,9 @@ class _Build:
         return passes.promote(
             self.source, self.snapshots, part, self._measured[part]["mean"], allowed, self.device
         )
+
+    def _near(self, part: int) -> Arrays:
+        return directions.nearest(self.source, part, self.device)
 
     # what one process does, once all parts are there
 
@@ -271,8 +290,12 @@ class _Build:
         encoded["rates"] = lives.pop("rates")
         self._do("tokens", lambda _: self._tokens(encoded), every)
         tokens = self.parts["tokens"].read(0)
-        meta = self._meta(encoded, lives, tokens)
+        self._do("examples", lambda _: self._examples(), every)
+        found = self.parts["examples"].read(0)
+        lives |= directions.nearest_at(self.parts["neighbours"].read_all())
+        meta = self._meta(encoded, lives, tokens) | {"examples": str(found["told"])}
         rows = tables.run_rows(meta, self.folder.steps, encoded, lives, tokens)
+        rows |= example_rows(found, lives["alive"])
         volatile = {"created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
                     "seconds": f"{time.monotonic() - began:.1f}"}
         path, digest = write_file(self.folder.path, FILE_STEM, RUN_TABLES, rows, volatile)
@@ -288,8 +311,11 @@ class _Build:
         )
 
     def _summarise(self, encoded: Arrays) -> Arrays:
-        last = self.source.directions(len(self.folder.steps) - 1).to(self.device)
-        return summaries.life_arrays(encoded, last, self.folder.steps)
+        near = self.parts["neighbours"].read(len(self.folder.steps) - 1)
+        run, steps, norms = self.folder.run, self.folder.steps, encoded["norms"]
+        lives = summaries.life_arrays(encoded, near, self.source.d_model, steps)
+        lives |= change_columns(norms, steps) | window_statistics(run, steps, norms, lives)
+        return lives | {"similarity": directions.similarities(self.source, self.device)}
 
     def _tokens(self, encoded: Arrays) -> Arrays:
         arrays = summaries.promoted_arrays(self.parts["promote"].read_all())
@@ -299,6 +325,10 @@ class _Build:
         code = code_of(encoded)
         return (arrays | kinds_of_features(code, self.words, self.min_count)
                 | feature_labels(code, self.words, self.min_count))
+
+    def _examples(self) -> Arrays:
+        last = self.source.directions(len(self.folder.steps) - 1)
+        return examples(self.reading, last, self.report)
 
     def _meta(
         self, encoded: Arrays, lives: Arrays, tokens: Arrays

@@ -4,14 +4,14 @@ Shapes: K snapshots, V rows, D features, d model width. What a run cannot have i
 the tables turn it into NULL.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from atlas import changepoint, geometry, lifecycle
+from atlas import changepoint, changes, geometry, lifecycle, reorganisation
 from atlas.codes import SparseCode
 from atlas.enrichment import strongest_tokens
 from atlas.labels import N_TOP, best_labels, scheme_masks
@@ -22,6 +22,11 @@ from precompute.words import Words
 
 RUN_STATISTICS = ("cusum_observed", "cusum_p", "cusum_z", "cusum_draws", "rate_rotation_r")
 """Names of the statistics that are one number for a run."""
+WINDOW_STATISTICS = (
+    "window_from", "window_to", "window_center", "window_score", "window_z", "window_p",
+    "window_p_any", "window_center_low", "window_center_high", "window_from_low", "window_to_high",
+)
+"""The same of the window in which the population reorganises most (`atlas.reorganisation`)."""
 MAP_DECIMALS = 4
 """Decimals kept of a place on the map: finer than any screen."""
 
@@ -64,11 +69,54 @@ def life_statistics(
 def run_statistics(lives: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """The statistics of a run by name, None for one that it is too short for."""
     found = {}
-    for name in RUN_STATISTICS:
+    for name in (*RUN_STATISTICS, *WINDOW_STATISTICS):
         if name in lives:
             value = lives[name].item()
             found[name] = None if np.isnan(value) else value
     return found
+
+
+def change_columns(norms: np.ndarray, steps: Sequence[int]) -> Arrays:
+    """Step and 90 % interval of each norm's strongest change of level, (D,) int32, and its p.
+
+    -1 where p exceeds 0.05; p is nan where there are too few snapshots or the norm is constant.
+    """
+    found = changes.strongest(norms)
+    told = np.nan_to_num(found.p, nan=1.0) <= changes.LEVEL
+    at = {"change_step": found.at, "change_low_step": found.low, "change_high_step": found.high}
+    by_index = np.array(steps, dtype=np.int32)
+    return {"change_p": found.p} | {
+        name: np.where(told, by_index[index], -1).astype(np.int32) for name, index in at.items()
+    }
+
+
+def window_statistics(
+    run: str, steps: Sequence[int], norms: np.ndarray, lives: Mapping[str, np.ndarray]
+) -> Arrays:
+    """The window in which a run reorganises most, 0-d `WINDOW_STATISTICS` (§9); in steps.
+
+    Args:
+        norms: (K, D).
+        lives: rates and to_terminal (K, D), rotation (K - 1, D).
+
+    Returns:
+        Nothing of a run that has none: a single snapshot, too few, or a schedule too short.
+    """
+    if not reorganisation.enough(norms, steps):
+        return {}
+    courses = (norms, lives["rates"], lives["rotation"], lives["to_terminal"])
+    seed = reorganisation.seed_of(run)
+    found = reorganisation.score_windows(
+        reorganisation.pair_metrics(*courses).components, steps, seed
+    )
+    around, best = reorganisation.bootstrap(*courses, steps, seed), found.best
+    values = (
+        found.windows.from_step[best], found.windows.to_step[best], found.windows.center[best],
+        found.score[best], found.z[best], found.p[best], found.p_any[best],
+        around.center_low, around.center_high, around.from_low, around.to_high,
+    )
+    named = zip(WINDOW_STATISTICS, values, strict=True)
+    return {name: np.array(float(value)) for name, value in named}
 
 
 def promoted_null(rows: Tensor, allowed: Tensor | None, directions: Tensor) -> Arrays:

@@ -6,13 +6,10 @@ Arrays in, arrays out, as in `precompute.derive`, whose shapes and conventions h
 from collections.abc import Sequence
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from atlas import geometry, lifecycle
-from atlas.codes import SparseCode, contributions, firing
+from atlas.codes import SparseCode, firing
 from atlas.crosscoder import DEAD_RATE
-from atlas.schema import NEIGHBOURS
 from precompute.derive import (
     METRICS,
     NULL_QUANTILES,
@@ -20,10 +17,15 @@ from precompute.derive import (
     Arrays,
     Gate,
     code_of,
+    explained,
+    explained_sums,
     token_index,
     whole_counts,
 )
 from precompute.statistics import duplicates, life_statistics, null_overlap, population_map
+
+WHOLE = ("fired", "sums", "served", "mass", "energy", "weight", "explained")
+"""What is counted and summed up of the whole code where a block was cut."""
 
 
 def encoded_arrays(
@@ -36,10 +38,13 @@ def encoded_arrays(
         threshold: (D,); None for a prism, which has no gate: its norms, threshold, mean and scale
             are nan, and its p is in raw units.
 
-    Where a block was cut, the counts and sums of the whole code are among the arrays.
+    Where a block was cut, the counts and sums of the whole code are among the arrays. Those of
+    the rows themselves, (V, K) each, are row_residual, row_total, row_length and row_turn.
     """
     gone = {name: np.concatenate([block[name] for block in blocks])
-            for name in ("token", "feature", "p", "residual", "total")}
+            for name in ("token", "feature", "p")}
+    rows = {f"row_{name}": np.concatenate([block[name] for block in blocks])
+            for name in ("residual", "total", "length", "turn") if name in blocks[0]}
     moments = {name: np.stack([part[name] for part in measured]) for name in ("mean", "scale")}
     count = len(measured)
     gate = None
@@ -53,10 +58,10 @@ def encoded_arrays(
     gone |= _whole(blocks, n_features, gate)
     turns = {name: np.stack([part[name] for part in measured])
              for name in ("rotation", "to_terminal") if name in measured[0]}
-    return gone | moments | turns | {
-        "residual": gone["residual"].sum(axis=0),
-        "total": gone["total"].sum(axis=0),
-        "size": np.array([len(gone["residual"]), n_features]),
+    return gone | rows | moments | turns | {
+        "residual": rows["row_residual"].sum(axis=0),
+        "total": rows["row_total"].sum(axis=0),
+        "size": np.array([len(rows["row_total"]), n_features]),
         "norms": norms,
         "threshold": threshold,
     } | ({} if count == 1 else {"rotation": turns["rotation"][:-1]})
@@ -66,43 +71,51 @@ def _whole(blocks: list[Arrays], n_features: int, gate: Gate | None) -> Arrays:
     """Counts and sums of the whole code, added up block by block; none if none was cut."""
     if not any("fired" in block for block in blocks):
         return {}
-    counts = (block if "fired" in block else whole_counts(block, n_features, gate)
-              for block in blocks)
     found: Arrays = {}
-    for block in counts:
-        for name in ("fired", "sums", "served", "mass", "energy"):
-            found[name] = found[name] + block[name] if name in found else block[name]
+    first = 0
+    for block in blocks:
+        counts = block if "fired" in block else whole_counts(block, n_features, gate, first)
+        first += len(block["total"])
+        for name in WHOLE:
+            found[name] = found[name] + counts[name] if name in found else counts[name]
     return found
 
 
 def life_arrays(
-    encoded: Arrays, directions: Tensor, steps: Sequence[int], screen: torch.dtype | None = None
+    encoded: Arrays, near: Arrays, width: int, steps: Sequence[int]
 ) -> Arrays:
     """Rates, lives, scalars per feature, neighbours, map and population from what was encoded.
 
-    Follows crosscoder-method sections 7 and 8.
+    Follows crosscoder-method sections 7 and 8. Of a code that was cut, what counts or sums up
+    entries (rates, contributions, rows_explained) is of the whole code.
 
     Args:
-        directions: (D, d) at the last snapshot.
+        near: ids and cosines (D, n) of the nearest directions at the last snapshot.
+        width: d, numbers of a direction.
     """
     code, norms = code_of(encoded), encoded["norms"]
-    count, features = norms.shape
-    gated = not np.isnan(norms).any()
+    features = norms.shape[1]
+    gate = None if np.isnan(norms).any() else Gate(norms, encoded["threshold"])
     if "fired" in encoded:
-        fired, sums = encoded["fired"], encoded["sums"]
-        contribution = (sums * (norms if gated else 1) / code.n_tokens).mean(axis=0)
-    elif gated:
-        fired, sums = firing(code, norms, encoded["threshold"])
-        contribution = (sums * norms / code.n_tokens).mean(axis=0)
+        fired, sums, shares = encoded["fired"], encoded["sums"], encoded
     else:
-        fired = np.bincount(code.feature, minlength=features)[None]
-        contribution = contributions(code)
+        if gate is not None:
+            fired, sums = firing(code, *gate)
+        else:
+            fired = np.bincount(code.feature, minlength=features)[None]
+            sums = np.bincount(code.feature, code.p, minlength=features)[None]
+        last = explained({"residual": encoded["row_residual"][:, -1:],
+                          "total": encoded["row_total"][:, -1:]})[:, 0]
+        shares = explained_sums(encoded, last, features, gate)
+    contribution = sums * (1 if gate is None else norms) / code.n_tokens
     rates = fired / code.n_tokens
     alive = rates.mean(axis=0) > DEAD_RATE
     arrays: Arrays = {
         "rates": rates,
         "alive": alive,
-        "contribution": contribution,
+        "contribution": contribution.mean(axis=0),
+        "contribution_at": contribution,
+        "rows_explained": _ratio(shares["explained"], shares["weight"]),
         "n_tokens": encoded["served"] if "served" in encoded
         else np.bincount(code.feature, minlength=features),
         "norm_max": norms.max(axis=0),
@@ -110,12 +123,9 @@ def life_arrays(
         "rate_max": rates.max(axis=0),
         "rate_final": rates[-1],
     }
-    arrays |= _course(code, encoded, rates, directions.shape[-1], steps)
+    arrays |= _course(code, encoded, rates, width, steps)
     arrays |= life_statistics(rates, norms, arrays["rotation"])
-    neighbours, cosines = (
-        found.cpu().numpy()
-        for found in geometry.nearest_directions(directions, NEIGHBOURS, screen)
-    )
+    neighbours, cosines = near["ids"], near["cosines"]
     arrays |= {"neighbours": neighbours, "neighbour_cosines": cosines,
                "map": population_map(neighbours, cosines)}
     arrays |= duplicates(neighbours, cosines, alive)
@@ -124,6 +134,11 @@ def life_arrays(
     for metric in METRICS:
         arrays[f"q_{metric}"] = _quantiles(courses[metric][:, alive])
     return arrays
+
+
+def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """part / whole; nan where there is no whole."""
+    return part / np.where(whole > 0, whole, np.nan)
 
 
 def _quantiles(values: np.ndarray) -> np.ndarray:

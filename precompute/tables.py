@@ -15,8 +15,30 @@ import pyarrow as pa
 from atlas.codes import CSR, SparseCode
 from atlas.labels import SCHEMES
 from atlas.lifecycle import tau
-from atlas.schema import COSINE_DECIMALS, FIRING, RUN_TABLES, table
-from precompute.derive import METRICS, Arrays, code_of, kept_of_code, population_counts
+from atlas.schema import BINS, COSINE_DECIMALS, FIRING, RUN_TABLES, table
+from precompute.columns import (
+    courses,
+    decimal,
+    decimals_of,
+    floats,
+    known_ids,
+    lists,
+    optional,
+    ragged,
+    steps_at,
+    texts,
+    whole,
+)
+from precompute.derive import (
+    METRICS,
+    Arrays,
+    code_of,
+    explained,
+    kept_of_code,
+    population_counts,
+)
+from precompute.directions import UNKNOWN
+from precompute.parquet import arrow_schema
 from precompute.statistics import run_statistics
 
 ENTRIES = 65_536
@@ -27,6 +49,10 @@ DIGITS = 3
 """Significant digits kept of enrichments and probabilities."""
 LEAST_P = 1e-37
 """Smallest probability written, and smaller ones with it: float32 would make some of them 0."""
+ROW_DECIMALS = 2
+"""Decimals kept of a share of a row or of its turn."""
+CONTRIBUTION_DIGITS = 4
+"""Significant digits kept of a contribution at a snapshot."""
 
 
 def run_rows(
@@ -41,7 +67,8 @@ def run_rows(
     code = rounded(code_of(encoded), encoded["norms"], encoded["threshold"])
     features = np.arange(code.n_features, dtype=np.int32)
     by_token = code.by_token()
-    by_feature = strongest(of_rows(code.by_feature(), tokens["fitted"]), FIRING)
+    fitted = of_rows(code.by_feature(), tokens["fitted"])
+    by_feature = strongest(fitted, FIRING)
     firing = np.diff(by_token.offsets) > 0
     bounds = np.append(by_token.offsets[:-1][firing], by_token.offsets[-1])
     index = {name.removeprefix("index_"): values for name, values in tokens.items()
@@ -52,30 +79,30 @@ def run_rows(
         "feature": _feature(steps, encoded, lives, tokens),
         "life": pa.table({
             "feature": features,
-            "norm": _lists(encoded["norms"].T),
-            "rate": _lists(encoded["rates"].T),
-            "rotation": _lists(lives["rotation"].T.round(TURN_DECIMALS)),
-            "to_terminal": _lists(lives["to_terminal"].T.round(TURN_DECIMALS)),
-            "contribution": _courses(lives, "contribution_at", len(features)),
+            "norm": lists(encoded["norms"].T),
+            "rate": lists(encoded["rates"].T),
+            "rotation": lists(decimal(lives["rotation"].T, TURN_DECIMALS)),
+            "to_terminal": lists(decimal(lives["to_terminal"].T, TURN_DECIMALS)),
+            "contribution": courses(lives, "contribution_at", len(features), CONTRIBUTION_DIGITS),
         }),
-        "similarity": _nothing("similarity"),
+        "similarity": _similarity(features, lives),
         "promoted": _promoted(tokens),
         "code_by_feature": pa.table({
             "feature": features,
-            "tokens": _ragged(by_feature.offsets, by_feature.columns),
-            "p": _ragged(by_feature.offsets, by_feature.values),
-            "histogram": pa.nulls(len(features), pa.list_(pa.int32())),
-            "p_low": pa.nulls(len(features), pa.float32()),
-            "p_high": pa.nulls(len(features), pa.float32()),
+            "tokens": ragged(by_feature.offsets, by_feature.columns),
+            "p": ragged(by_feature.offsets, by_feature.values),
+            **_spread(fitted),
         }),
         "code_by_token": pa.table({
             "token": np.flatnonzero(firing).astype(np.int32),
-            "features": _ragged(bounds, by_token.columns),
-            "p": _ragged(bounds, by_token.values),
+            "features": ragged(bounds, by_token.columns),
+            "p": ragged(bounds, by_token.values),
         }),
         "token_index": pa.table(index),
         "neighbour": _neighbour(features, lives),
-        **{name: _nothing(name) for name in ("neighbour_at", "row", "sample", "example")},
+        "neighbour_at": _neighbour_at(lives),
+        "row": _row(encoded),
+        **{name: _nothing(name) for name in ("sample", "example")},
         "population": _population(lives),
     }
 
@@ -88,8 +115,7 @@ def rounded(code: SparseCode, norms: np.ndarray, threshold: np.ndarray) -> Spars
     """
     if not len(code.p):
         return code
-    decimals = 3 - int(np.floor(np.log10(np.median(code.p))))
-    short = code.p.round(decimals).astype(np.float32, copy=False)
+    short = decimal(code.p, decimals_of(code.p))
     gated = not np.isnan(norms).any()
     by_feature = np.ascontiguousarray(norms.T)
     for start in range(0, len(short), ENTRIES):
@@ -120,6 +146,38 @@ def strongest(groups: CSR, n: int) -> CSR:
     return CSR(offsets, groups.columns[at], groups.values[at])
 
 
+def spread(groups: CSR) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Smallest and largest value (n,) of each row and their histogram (n, `BINS`) int32 between.
+
+    A bin has its lower end and not its upper; the last has both. Values that are all equal are in
+    the last. Ends are nan where a row has no values, which fall in each.
+    """
+    sizes, size = np.diff(groups.offsets), len(groups.offsets) - 1
+    low, high = np.full(size, np.nan), np.full(size, np.nan)
+    some = sizes > 0
+    high[some] = groups.values[groups.offsets[:-1][some]]
+    low[some] = groups.values[groups.offsets[1:][some] - 1]
+    edges = np.linspace(low, high, BINS + 1, axis=1)[:, 1:-1]
+    counts = np.concatenate([sizes[:, None], _at_least(groups, edges)], axis=1)
+    counts[:, :-1] -= counts[:, 1:]
+    return low, high, counts.astype(np.int32)
+
+
+def _at_least(groups: CSR, bars: np.ndarray) -> np.ndarray:
+    """How many values of each row reach each of its bars, (n, m): they fall, so it is a search."""
+    first = groups.offsets[:-1, None]
+    low, high = (np.broadcast_to(ends, bars.shape).copy()
+                 for ends in (first, groups.offsets[1:, None]))
+    last = max(len(groups.values) - 1, 0)
+    values = groups.values if len(groups.values) else np.zeros(1, np.float32)
+    while (low < high).any():
+        middle = (low + high) // 2
+        reaches = (values[np.minimum(middle, last)] >= bars) & (low < high)
+        low = np.where(reaches, middle + 1, low)
+        high = np.where(reaches, high, np.minimum(middle, high))
+    return low - first
+
+
 def _snapshot(steps: Sequence[int], encoded: Arrays, lives: Arrays, tokens: Arrays) -> pa.Table:
     count = len(steps)
     more = encoded | lives | tokens
@@ -132,22 +190,22 @@ def _snapshot(steps: Sequence[int], encoded: Arrays, lives: Arrays, tokens: Arra
         "tau": tau(steps),
         **{name: counts.get(name, pa.nulls(count, pa.int32()))
            for name in ("births", "births_floor", "deaths", "alive")},
-        "explained_variance": _floats(1 - encoded["residual"] / encoded["total"]),
-        "l0": _floats(encoded["rates"].sum(axis=1)),
-        "null_overlap": _optional(more, "null_overlap", count),
-        **{f"null_{name}": _lists(null[:, :, q]) for q, name in enumerate(("q05", "q50", "q95"))},
+        "explained_variance": floats(1 - encoded["residual"] / encoded["total"]),
+        "l0": floats(encoded["rates"].sum(axis=1)),
+        "null_overlap": optional(more, "null_overlap", count),
+        **{f"null_{name}": lists(null[:, :, q]) for q, name in enumerate(("q05", "q50", "q95"))},
         "scale": pa.array(scale, pa.float64(), mask=np.isnan(scale)),
-        "mean": _lists(more["mean"]) if "mean" in more
+        "mean": lists(more["mean"]) if "mean" in more
         else pa.nulls(count, pa.list_(pa.float32())),
     })
 
 
 def _feature(steps: Sequence[int], encoded: Arrays, lives: Arrays, tokens: Arrays) -> pa.Table:
     def step(name: str) -> pa.Array:
-        return _steps(lives[name], steps)
+        return steps_at(lives[name], steps)
 
     def number(name: str) -> pa.Array:
-        return _floats(lives[name])
+        return floats(lives[name])
 
     size = len(lives["alive"])
     place = lives.get("map", np.full((size, 2), np.nan))
@@ -155,13 +213,13 @@ def _feature(steps: Sequence[int], encoded: Arrays, lives: Arrays, tokens: Array
     return pa.table({
         "feature": np.arange(size, dtype=np.int32),
         "alive": lives["alive"],
-        "threshold": _floats(encoded["threshold"]),
+        "threshold": floats(encoded["threshold"]),
         "contribution": number("contribution"),
-        "profile": _names(lives["profile"]),
+        "profile": texts(lives["profile"]),
         "birth_step": step("birth"),
         "birth_floor_step": step("birth_floor"),
         "peak_step": step("peak"),
-        "death_step": _steps(death, steps),
+        "death_step": steps_at(death, steps),
         "lifetime": number("lifetime"),
         "first_active_step": step("first_active"),
         "stabilized_step": step("stabilized"),
@@ -174,25 +232,25 @@ def _feature(steps: Sequence[int], encoded: Arrays, lives: Arrays, tokens: Array
         "max_rotation_step": step("max_rotation_k"),
         "drift": number("drift"),
         "cusum_rate": number("cusum_rate"),
-        "cusum_norm": _optional(lives, "cusum_norm", size),
-        "cusum_rotation": _optional(lives, "cusum_rotation", size),
-        **{name: _counts(lives, name, size)
+        "cusum_norm": optional(lives, "cusum_norm", size),
+        "cusum_rotation": optional(lives, "cusum_rotation", size),
+        **{name: whole(lives, name, size)
            for name in ("change_step", "change_low_step", "change_high_step")},
-        "change_p": _optional(lives, "change_p", size, digits=DIGITS),
-        "rows_explained": _optional(lives, "rows_explained", size, digits=DIGITS),
-        "nearest": _optional(lives, "nearest", size, COSINE_DECIMALS),
-        "n_duplicates": _counts(lives, "n_duplicates", size),
-        "duplicate_of": _counts(lives, "duplicate_of", size),
-        "map_x": _floats(place[:, 0]),
-        "map_y": _floats(place[:, 1]),
-        "kind": _names(tokens["kind"]),
-        "kind_share": _floats(tokens["kind_share"]),
-        "kind_enrichment": _optional(tokens, "kind_enrichment", size, digits=DIGITS),
-        "kind_p": _floats(np.maximum(tokens["kind_p"], LEAST_P)),
+        "change_p": optional(lives, "change_p", size, digits=DIGITS),
+        "rows_explained": optional(lives, "rows_explained", size, digits=DIGITS),
+        "nearest": optional(lives, "nearest", size, COSINE_DECIMALS),
+        "n_duplicates": whole(lives, "n_duplicates", size),
+        "duplicate_of": whole(lives, "duplicate_of", size),
+        "map_x": floats(place[:, 0]),
+        "map_y": floats(place[:, 1]),
+        "kind": texts(tokens["kind"]),
+        "kind_share": floats(tokens["kind_share"]),
+        "kind_enrichment": optional(tokens, "kind_enrichment", size, digits=DIGITS),
+        "kind_p": floats(np.maximum(tokens["kind_p"], LEAST_P)),
         "legible": tokens["legible"],
         **{name: column for scheme in SCHEMES
            for name, column in _label(scheme, tokens, size).items()},
-        "label": _known(tokens["label"]),
+        "label": known_ids(tokens["label"]),
     })
 
 
@@ -202,8 +260,8 @@ def _label(scheme: str, tokens: Arrays, size: int) -> dict[str, pa.Array]:
     if p in tokens:
         tokens = tokens | {p: np.maximum(tokens[p], LEAST_P)}
     return {
-        scheme: _names(names),
-        **{f"{scheme}_{part}": _optional(tokens, f"{scheme}_{part}", size, digits=DIGITS)
+        scheme: texts(names),
+        **{f"{scheme}_{part}": optional(tokens, f"{scheme}_{part}", size, digits=DIGITS)
            for part in ("share", "enrichment", "p", "coverage")},
     }
 
@@ -214,7 +272,8 @@ def _promoted(tokens: Arrays) -> pa.Table:
 
     def column(name: str) -> pa.Array:
         values = tokens[name].transpose(1, 0, 2).reshape(-1, places)
-        return _lists(values if values.dtype == np.int32 else values.round(COSINE_DECIMALS), known)
+        return lists(values if values.dtype == np.int32 else decimal(values, COSINE_DECIMALS),
+                     known)
 
     return pa.table({
         "feature": np.repeat(np.arange(features), count),
@@ -227,14 +286,59 @@ def _promoted(tokens: Arrays) -> pa.Table:
 
 
 def _neighbour(features: np.ndarray, lives: Arrays) -> pa.Table:
-    ids, cosines = lives["neighbours"], lives["neighbour_cosines"]
+    return pa.table({"feature": features, **_near(lives["neighbours"], lives["neighbour_cosines"])})
+
+
+def _neighbour_at(lives: Arrays) -> pa.Table:
+    if "ids_at" not in lives:
+        return _nothing("neighbour_at")
+    count, size, places = lives["ids_at"].shape
+    ids, cosines = (lives[name].transpose(1, 0, 2).reshape(-1, places)
+                    for name in ("ids_at", "cosines_at"))
+    return pa.table({
+        "feature": np.repeat(np.arange(size, dtype=np.int32), count),
+        "k": np.tile(np.arange(count, dtype=np.int32), size),
+        **_near(ids, cosines),
+    })
+
+
+def _near(ids: np.ndarray, cosines: np.ndarray) -> dict[str, pa.Array]:
+    """Ids and cosines as lists without the places that hold -1."""
     known = ids >= 0
     offsets = np.concatenate([[0], np.cumsum(known.sum(axis=1))])
+    return {"ids": ragged(offsets, ids[known].astype(np.int32, copy=False)),
+            "cosines": ragged(offsets, decimal(cosines[known], COSINE_DECIMALS))}
+
+
+def _similarity(features: np.ndarray, lives: Arrays) -> pa.Table:
+    values = lives.get("similarity", np.empty((0, 0), np.int8))
+    if not values.shape[1]:  # one snapshot has no pair
+        return _nothing("similarity")
     return pa.table({
         "feature": features,
-        "ids": _ragged(offsets, ids[known].astype(np.int32)),
-        "cosines": _ragged(offsets, cosines[known].round(COSINE_DECIMALS)),
+        "cosines": lists(values, (values != UNKNOWN).any(axis=1), missing=UNKNOWN),
     })
+
+
+def _row(encoded: Arrays) -> pa.Table:
+    if "row_total" not in encoded:
+        return _nothing("row")
+    length = encoded["row_length"]
+    rows = {"residual": encoded["row_residual"], "total": encoded["row_total"]}
+    turn = encoded.get("row_turn", np.full(length.shape, np.nan))
+    return pa.table({
+        "token": np.arange(len(length), dtype=np.int32),
+        "norm": lists(decimal(length, decimals_of(length[length > 0]))),
+        "to_terminal": lists(decimal(turn, ROW_DECIMALS)),
+        "explained": lists(decimal(explained(rows), ROW_DECIMALS)),
+    })
+
+
+def _spread(groups: CSR) -> dict[str, pa.Array]:
+    """Ends of each feature's values and how many lie in each of the bins between; NULL of none."""
+    low, high, counts = spread(groups)
+    known = ~np.isnan(low)
+    return {"histogram": lists(counts, known), "p_low": floats(low), "p_high": floats(high)}
 
 
 def _population(lives: Arrays) -> pa.Table:
@@ -252,91 +356,6 @@ def _population(lives: Arrays) -> pa.Table:
     })
 
 
-_ARROW = {
-    "INTEGER": pa.int32(), "INTEGER[]": pa.list_(pa.int32()), "FLOAT[]": pa.list_(pa.float32()),
-    "TINYINT[]": pa.list_(pa.int8()),
-}
-
-
 def _nothing(name: str) -> pa.Table:
     """A table without rows: what it would hold was not derived."""
-    columns = table(RUN_TABLES, name).columns
-    return pa.table({c.name: pa.array([], _ARROW[c.type.split()[0]]) for c in columns})
-
-
-def _courses(arrays: Arrays, name: str, size: int) -> pa.Array:
-    """(K, n) values as n lists; NULLs if not derived."""
-    return _lists(arrays[name].T) if name in arrays else pa.nulls(size, pa.list_(pa.float32()))
-
-
-def _floats(values: np.ndarray) -> pa.Array:
-    """float32 with NULL for nan."""
-    values = values.astype(np.float32, copy=False)
-    missing = np.isnan(values)
-    return pa.array(values, mask=missing) if missing.any() else pa.array(values)
-
-
-def _optional(
-    arrays: Arrays, name: str, size: int, decimals: int | None = None, digits: int | None = None
-) -> pa.Array:
-    """float32 with NULL for nan, to some decimals or significant digits; NULLs if not derived."""
-    values = arrays.get(name)
-    if values is None:
-        return pa.nulls(size, pa.float32())
-    if decimals is not None:
-        values = values.round(decimals)
-    return _floats(values if digits is None else _significant(values, digits))
-
-
-def _significant(values: np.ndarray, digits: int) -> np.ndarray:
-    """Values to so many significant digits; fewer digits pack into less space."""
-    values = np.asarray(values, dtype=np.float64)
-    safe = np.where(np.nan_to_num(values) == 0, 1.0, np.abs(values))
-    unit = 10.0 ** (np.floor(np.log10(safe)) + 1 - digits)
-    return np.round(values / unit) * unit
-
-
-def _counts(arrays: Arrays, name: str, size: int) -> pa.Array:
-    """int32 with NULL for -1; NULLs if not derived."""
-    values = arrays.get(name)
-    if values is None:
-        return pa.nulls(size, pa.int32())
-    return pa.array(values.astype(np.int32, copy=False), mask=values < 0)
-
-
-def _steps(index: np.ndarray, steps: Sequence[int]) -> pa.Array:
-    """Steps of snapshot indices, NULL for the index K."""
-    padded = np.append(np.array(steps, dtype=np.int32), 0)
-    return pa.array(padded[index], mask=index == len(steps))
-
-
-def _names(values: np.ndarray) -> pa.Array:
-    """Strings with NULL for ''."""
-    return pa.array([str(v) or None for v in values], pa.string())
-
-
-def _lists(values: np.ndarray, known: np.ndarray | None = None) -> pa.Array:
-    """(n, m) values as n lists; nan is a NULL in its list, a list of nothing else is NULL."""
-    rows, places = values.shape
-    if values.dtype == np.int32:
-        flat = pa.array(np.ascontiguousarray(values).ravel())
-    else:
-        flat = _floats(values.ravel())
-        if known is None:
-            known = ~np.isnan(values).all(axis=1)
-    if places == 0:
-        return pa.nulls(rows, pa.list_(flat.type))
-    offsets = pa.array(np.arange(0, rows * places + 1, places, dtype=np.int32))
-    missing = None if known is None or known.all() else pa.array(~known)
-    return pa.ListArray.from_arrays(offsets, flat, mask=missing)
-
-
-def _known(ids: np.ndarray) -> pa.Array:
-    """(n, m) ids as n lists without the -1; NULL where there is no other."""
-    return pa.array([row[row >= 0] if (row >= 0).any() else None for row in ids],
-                    pa.list_(pa.int32()))
-
-
-def _ragged(offsets: np.ndarray, values: np.ndarray) -> pa.Array:
-    """Lists between offsets; 64-bit offsets, for a code may have more than 2^31 entries."""
-    return pa.LargeListArray.from_arrays(pa.array(offsets.astype(np.int64)), pa.array(values))
+    return arrow_schema(table(RUN_TABLES, name)).empty_table()

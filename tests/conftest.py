@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from atlas.places import COLLECTIONS_VARIABLE
 from tests.tiny import tiny_store as make_tiny_store
 
 
@@ -14,6 +15,12 @@ from tests.tiny import tiny_store as make_tiny_store
 def _one_thread() -> None:
     """Tests measure no speed; several of them may share two cores."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _no_collections_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads or writes the collections of whoever runs it."""
+    monkeypatch.setenv(COLLECTIONS_VARIABLE, str(tmp_path / "collections of the test"))
 
 
 @pytest.fixture(scope="session")

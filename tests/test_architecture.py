@@ -28,7 +28,7 @@ DOORS = {
 """Outside package -> the files that may import it."""
 PURE = (
     "crosscoder", "prism", "geometry", "lifecycle", "decomposition", "codes", "legibility",
-    "changepoint", "enrichment",
+    "changepoint", "enrichment", "changes", "reorganisation", "matching",
 )
 """The innermost mathematics of atlas/: arrays in, arrays out."""
 

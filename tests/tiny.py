@@ -5,6 +5,7 @@ trained: rows and directions are planted, so that features have kinds, births an
 """
 
 import dataclasses
+import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from atlas.places import model_path, run_path
 from atlas.prism import Prism, normalise_rows
 from atlas.tensor_files import read_json, save_rounded, save_tensors, sha256, write_json
 from atlas.vocabulary import plain_text, vocabulary_bytes
+from precompute.matching import all_pairs, match_runs
 from precompute.publish import publish
 from precompute.stages import precompute_run
 from trainer.language_model import LanguageModelRecipe, build_model
@@ -85,6 +87,7 @@ def tiny_store(folder: Path, runs: Sequence[str] = RUNS, built: bool = True) -> 
             if built:
                 precompute_run(folder, run)
         if built:
+            match_runs(folder, all_pairs(folder, runs))
             publish(folder)
     finally:
         torch.set_num_threads(threads)
@@ -122,6 +125,8 @@ def make_model(store: Path, label: str, layers: int, seed: int) -> None:
         for name, text in (("prose", prose), ("code", code))
     }
     save_tensors(out / "token_counts.safetensors", counts)
+    if label == LARGE_MODEL:  # the other one has none
+        (out / "evaluation.txt").write_text(evaluation_text(), encoding="utf8")
     model = build_model(recipe)
     model.config.save_pretrained(out)
     name = f"readout-atlas/{label}"
@@ -139,6 +144,13 @@ def make_model(store: Path, label: str, layers: int, seed: int) -> None:
         "history": [{"step": s, "validation_loss": 5.0 - i / 2, "train_loss": None, "seconds": i,
                      "tokens": s * 4096} for i, s in enumerate(STEPS)],
     })
+
+
+def evaluation_text() -> str:
+    """The words of the text in another order, some 1,100 tokens of them."""
+    words = TEXT.split(" ")
+    rng = random.Random(5)
+    return " ".join(" ".join(rng.sample(words, len(words))) for _ in range(8))
 
 
 def planted_rows(model: Path, seed: int) -> Tensor:

@@ -28,6 +28,7 @@ from precompute.commands.output import (
 from precompute.fetching import Source
 from precompute.kept import silent
 from precompute.locate import Located, from_folder, is_run_folder
+from precompute.matching import all_pairs, match_runs
 from precompute.mirror import Mirror
 from precompute.plan import Plan, assumptions, cores, plan_run, plan_training, total
 from precompute.plan_released import plan_released
@@ -74,6 +75,9 @@ def build(args: Namespace) -> int:
         print(f"process {crew.rank} of {crew.world_size}: its part is done in {took}; the last "
               "one publishes")
         return 0
+    if args.run == WHOLE and crew.world_size == 1:  # of several, nobody knows when all are done
+        pairs = all_pairs(targets[0].store, [target.run for target in targets])
+        match_runs(targets[0].store, pairs, name, args.force, progress)
     published = publish(targets[0].store, progress, CATALOG_WAIT if crew.world_size > 1 else WAIT)
     progress.close()
     if args.run == WHOLE:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from atlas.chance import chance_cosine
+from atlas.chance import chance_cosine, pair_cosine
 
 
 @pytest.mark.parametrize(("n", "d"), [(1, 3), (40, 8), (400, 32)])
@@ -26,3 +26,13 @@ def test_it_rises_with_the_list_and_falls_with_the_width() -> None:
 def test_it_needs_something(n: int, d: int) -> None:
     with pytest.raises(ValueError, match="at least one"):
         chance_cosine(n, d)
+
+
+@pytest.mark.parametrize("d", [2, 8, 128])
+def test_pairs_stay_below_in_nineteen_of_twenty(d: int) -> None:
+    rows = np.random.default_rng(1).normal(size=(20_000, d))
+    cosines = np.abs(rows[:, 0]) / np.linalg.norm(rows, axis=1)
+    assert pair_cosine(d) == pytest.approx(np.quantile(cosines, 0.95), abs=0.02)
+    assert pair_cosine(1) == 1.0
+    with pytest.raises(ValueError, match="at least one"):
+        pair_cosine(0)

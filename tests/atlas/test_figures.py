@@ -1,9 +1,11 @@
 """Figures are dictionaries that Plotly accepts, drawn from numbers without a plotting library."""
 
 import copy
+import json
 import math
 import subprocess
 import sys
+from dataclasses import replace
 
 import plotly.graph_objects as go
 import pytest
@@ -12,12 +14,21 @@ from atlas.axes import edges, plain, position, spread, step_ticks, tidy
 from atlas.courses import (
     MapRow,
     ScoreCourse,
-    Strand,
     feature_map,
     score_course,
-    strands_figure,
 )
-from atlas.figures import PANELS, Band, Life, life, life_skeleton, log_rates
+from atlas.figures import (
+    PANELS,
+    Band,
+    Level,
+    Life,
+    Other,
+    Span,
+    life,
+    life_skeleton,
+    log_rates,
+    unchecked,
+)
 from atlas.theme import DARK, LIGHT, contrast
 
 STEPS = [0, 1, 4, 16, 64, 143_000]
@@ -49,6 +60,68 @@ def test_a_life_is_a_figure_with_the_feature_in_every_panel(palette) -> None:
     assert lines["rotation"]["y"][4] is None
     assert "1.00 at step 16" in figure["layout"]["annotations"][0]["text"]
     assert any("born 4" in a["text"] for a in figure["layout"]["annotations"])
+
+
+def test_the_window_goes_through_every_panel_and_is_named() -> None:
+    skeleton = life_skeleton(STEPS, bands(), 4096, LIGHT, window=Span(3, 30.6))
+    figure = life(skeleton, STEPS, a_life(None), 16, 4096, LIGHT)
+    go.Figure(figure)
+    bare = life(life_skeleton(STEPS, bands(), 4096, LIGHT), STEPS, a_life(None), 16, 4096, LIGHT)
+    more = [s for s in figure["layout"]["shapes"] if s not in bare["layout"]["shapes"]]
+    assert {s["yref"] for s in more} == {f"{y} domain" for y in ("y", "y2", "y3", "y4")}
+    assert {(s["x0"], s["x1"]) for s in more} == {(position(3), position(30.6))}
+    assert "reorganisation window" in [a["text"] for a in figure["layout"]["annotations"]]
+
+
+def test_a_change_of_level_is_a_diamond_on_its_interval() -> None:
+    skeleton = life_skeleton(STEPS, bands(), 4096, LIGHT)
+    found = replace(a_life(), changes=[Level(4, 1, 16, 0.01), Level(64, 64, 64, 0.02)])
+    figure = life(skeleton, STEPS, found, 16, 4096, LIGHT)
+    go.Figure(figure)
+    (trace,) = (t for t in figure["data"] if t.get("name") == "change of level")
+    marked = [x for x, symbol in zip(trace["x"], trace["marker"]["symbol"], strict=True)
+              if symbol == "diamond"]
+    assert marked == [round(position(4), 4), round(position(64), 4)]
+    assert min(x for x in trace["x"] if x is not None) == round(position(1), 4)
+    assert "90 %: 1 to 16" in trace["text"][0]
+    top = figure["layout"]["yaxis"]["range"][1]
+    assert all(1.2 < y < top for y in trace["y"] if y is not None)  # over the line, in the panel
+
+
+def test_other_lives_are_thin_named_and_inside_the_panel() -> None:
+    skeleton = life_skeleton(STEPS, bands(), 4096, LIGHT)
+    others = [Other(f"#{i}<", [float(i)] * K) for i in range(6)]
+    figure = life(skeleton, STEPS, replace(a_life(), others=others), 16, 4096, LIGHT)
+    go.Figure(figure)
+    lines = [t for t in figure["data"] if t.get("name", "").startswith("#")]
+    assert len(lines) == 4
+    colours = {t["line"]["color"] for t in lines}
+    assert len(colours) == 4
+    assert LIGHT.accent not in colours
+    assert figure["layout"]["yaxis"]["range"][1] > 3
+    names = [a for a in figure["layout"]["annotations"] if a["text"].startswith("#")]
+    assert [a["font"]["color"] for a in names] == [t["line"]["color"] for t in lines]
+    assert names[0]["text"] == "#0&lt;"
+
+
+def test_the_contribution_is_read_with_the_norm() -> None:
+    skeleton = life_skeleton(STEPS, bands(), 4096, LIGHT)
+    found = replace(a_life(), contribution=[0.5, None, 0.25, 0.1, 0.1, 0.1])
+    lines = {t["name"]: t for t in life(skeleton, STEPS, found, 16, 4096, LIGHT)["data"]
+             if "name" in t}
+    assert lines["norm"]["text"][:2] == ["0.00 at 0, adds 0.500", "0.10 at 1"]
+    assert "adds" not in lines["rate"]["text"][0]
+
+
+def test_plotly_takes_a_figure_as_it_is() -> None:
+    import plotly.io
+    import plotly.tools
+
+    figure = life(life_skeleton(STEPS, bands(), 4096, LIGHT), STEPS, a_life(), 16, 4096, LIGHT)
+    taken = plotly.tools.return_figure_from_figure_or_data(unchecked(figure), True)
+    assert taken is figure
+    checked = plotly.tools.return_figure_from_figure_or_data(figure, True)
+    assert json.loads(plotly.io.to_json(taken)) == json.loads(plotly.io.to_json(checked))
 
 
 def test_filling_leaves_the_skeleton_as_it_was() -> None:
@@ -95,9 +168,7 @@ def test_labels_are_pushed_apart_in_order_and_stay_inside() -> None:
 
 
 @PALETTES
-def test_strands_and_courses_are_figures(palette) -> None:
-    strands = [Strand(f"{i}  <b>x</b>", [0.1 * i] * K) for i in range(6)]
-    go.Figure(strands_figure(STEPS, strands, 16, palette))
+def test_courses_are_figures(palette) -> None:
     found = ScoreCourse(STEPS, [1.0] * K, [0.0] * K, [0.7] * K, [0.3] * K)
     go.Figure(score_course(found, 16, palette))
     rows = [MapRow("17  ␣the", "feature 17", [None, 0.1, -0.2, 0.0, 0.5, -0.5])]

@@ -243,15 +243,6 @@ def test_cusum_known_answer_13():
     assert lifecycle.cusum_max([[0, 5.0], [0, 5], [1, 5], [1, 5]]).tolist() == [1, 0]
 
 
-def test_pair_metrics_known_answer_19():
-    norms = [[1, 0.2], [0.5, 0.4], [0.5, 0.8]]
-    found = lifecycle.pair_metrics(norms, [[0.1, 0.3], [0, 0.2]])
-    assert found.turnover.tolist() == pytest.approx([0.4285714, 0.3076923], abs=1e-6)
-    assert found.weighted_rotation.tolist() == pytest.approx([0.1571429, 0.1061637], abs=1e-6)
-    assert found.peak_density.tolist() == pytest.approx([0, 0.4444444], abs=1e-6)
-    assert found.mass_change.tolist() == pytest.approx([-0.2307692, 0.3076923], abs=1e-6)
-
-
 def test_rate_rotation_known_answer_20():
     rates = [[0.1, 0.2], [0.3, 0.2], [0.3, 0.5]]
     W_D = torch.stack([at_angles(0, 0), at_angles(40, 5), at_angles(45, 65)])

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -19,7 +20,7 @@ from atlas.errors import BrokenArtifact, NotFound
 from atlas.language_model import LanguageModel
 from atlas.live import Explanation, _Parts, decompose_prompt
 from atlas.places import model_path, run_path
-from atlas.row_share import explained_shares
+from atlas.row_parts import row_parts
 from atlas.store import Store
 from atlas.tensor_files import read_json, save_tensors, write_json
 from tests.families import CAP, released_model, spaced_tokenizer, tiny_family
@@ -226,7 +227,11 @@ def test_every_kind_of_dictionary(
         assert ledger.identity_error < 1e-9
         fired += len(ledger.features)
     assert fired > len(steps)
-    found = explained_shares(tmp_path, card, 40, *store.code_of_tokens("r", [40])[40])
+    fires = a[:, 40].T
+    features = fires.any(dim=1).nonzero()[:, 0]
+    frame = pd.DataFrame({"feature": features.numpy(), "activation": fires[features].tolist()})
+    token = SimpleNamespace(token=40, features=frame)
+    found = row_parts(tmp_path, card, token, None).explained  # type: ignore
     x_hat = crosscoder.decode(c, a)[:, 40]
     wanted = 1 - (x[:, 40] - x_hat).square().sum(1) / x[:, 40].square().sum(1)
     np.testing.assert_allclose(found, wanted.numpy(), atol=1e-4)

@@ -8,16 +8,18 @@ from pathlib import Path
 
 import duckdb
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
-from atlas import crosscoder, queries
+from atlas import crosscoder
 from atlas import store as store_module
 from atlas.artifacts import load_snapshots, read_crosscoder, read_prism, read_run
+from atlas.browsing import Wish, page
 from atlas.errors import BrokenArtifact, InvalidValue, NotFound, VersionMismatch
 from atlas.geometry import promoted_tokens
 from atlas.prism import encode, normalise_rows
-from atlas.records import FeatureInfo, Filters
+from atlas.records import FeatureInfo
 from atlas.schema import CATALOG_TABLES, DUPLICATE, PROMOTED, RUN_TABLES, SCHEMA
 from atlas.store import POINTER, Store
 from atlas.tensor_files import read_json
@@ -37,6 +39,11 @@ from tests.tiny import (
     D,
     V,
 )
+
+
+def listed(store: Store, run: str) -> pd.DataFrame:
+    """All features of a run in the order of their index."""
+    return page(store, run, 0, Wish(sort="feature"), limit=500).rows
 
 
 @pytest.fixture(scope="module")
@@ -202,7 +209,7 @@ def test_what_is_not_available_is_never_zero(store: Store) -> None:
     assert len(card.promoted) == 1
     assert (card.info.profile, card.info.birth_step, card.info.death_step) == (None, None, None)
     assert np.isnan([card.info.threshold, card.info.norm_max, card.info.lifetime]).all()
-    _, frame = store.browse(PRISM)
+    frame = listed(store, PRISM)
     assert frame["birth_step"].isna().all()
     assert frame["norm_final"].isna().all()
 
@@ -265,87 +272,8 @@ def test_a_token_that_nothing_fires_on_or_promotes(store: Store) -> None:
     assert store.code_of_tokens(SEED0, []) == {}
 
 
-@pytest.mark.parametrize("sort", sorted(queries.SORTS))
-def test_every_column_sorts_with_the_missing_last(store: Store, sort: str) -> None:
-    for descending in (True, False):
-        total, frame = store.browse(SEED0, sort, descending)
-        assert total == len(frame) == WIDTH
-        values = frame[sort]
-        known = values.dropna()
-        assert values[: len(known)].notna().all()
-        assert known.is_monotonic_decreasing if descending else known.is_monotonic_increasing
-
-
-def test_browse_filters_equal_filtering_by_hand(store: Store) -> None:
-    _, all_rows = store.browse(SEED0, "feature", False)
-    cards = [store.feature(SEED0, f) for f in range(WIDTH)]
-    texts = store.token_texts(LARGE_MODEL)
-
-    def kept(filters: Filters) -> list[int]:
-        total, frame = store.browse(SEED0, "feature", False, filters)
-        assert total == len(frame)
-        return frame["feature"].tolist()
-
-    def by_hand(rule: object) -> list[int]:
-        return all_rows["feature"][rule].tolist()
-
-    assert kept(Filters(alive=True)) == by_hand(all_rows["alive"])
-    assert kept(Filters(legible=True)) == by_hand(all_rows["legible"])
-    assert kept(Filters(min_rate=0.1)) == by_hand(all_rows["rate_max"] >= np.float32(0.1))
-    profiles = ("late-emerging", "transitional")
-    assert kept(Filters(profiles=profiles)) == by_hand(all_rows["profile"].isin(profiles))
-    assert kept(Filters(birth_from=1, birth_to=16)) == by_hand(
-        all_rows["birth_step"].between(1, 16))
-    assert kept(Filters(birth_from=1, floor_corrected=True)) == by_hand(
-        all_rows["birth_floor_step"] >= 1)
-    assert kept(Filters(text="DIGITS")) == by_hand(
-        all_rows["kind"].str.contains("digits", na=False)
-        | all_rows["label"].str.contains("digits"))
-    assert kept(Filters(text="#7")) == [7]
-    assert kept(Filters(text="ligh")) == by_hand(all_rows["label"].str.contains("ligh"))
-    for mode, rule in (
-        ("exact", lambda t: t == "␣water"),
-        ("prefix", lambda t: t.startswith("␣water")),
-        ("substring", lambda t: "␣water" in t),
-    ):
-        wanted = {i for i, t in enumerate(texts) if rule(t)}
-        assert wanted
-        fires = {f for t in wanted for f in store.code_of_tokens(SEED0, [t])[t][0].tolist()}
-        promoted = {f for f in range(WIDTH) for k in range(len(STEPS))
-                    if wanted & set(cards[f].promoted[k].tokens.tolist())}
-        assert kept(Filters(token=" water", token_mode=mode)) == sorted(fires | promoted)
-    assert kept(Filters(text="digits", legible=True, min_rate=2.0)) == []
-
-
-def test_a_leading_space_makes_another_token(store: Store) -> None:
-    def found(text: str, mode: str) -> list[str]:
-        return store.search_tokens(LARGE_MODEL, text, mode)["text"].tolist()
-
-    assert found(" water", "exact") == found("␣water", "exact") == ["␣water"]
-    assert found("water", "exact") == []
-    assert found("water", "substring") == found("WATER", "substring") == ["␣water"]
-    assert all(t.startswith("␣t") for t in found(" t", "prefix"))
-    assert found("⟨E2⟩", "exact") == ["⟨E2⟩"]
-    assert found("", "substring") == []
-    assert found("\ud800' OR 1=1 --", "substring") == []
-    assert found("%", "exact") == ["%"]
-    with pytest.raises(InvalidValue, match="exact, prefix, substring"):
-        found("x", "fuzzy")
-
-
-def test_pages_of_browse_do_not_overlap(store: Store) -> None:
-    seen = []
-    for offset in range(0, WIDTH, 7):
-        total, frame = store.browse(SEED0, limit=7, offset=offset)
-        assert total == WIDTH
-        seen += frame["feature"].tolist()
-    assert seen == store.browse(SEED0)[1]["feature"].tolist()
-    assert store.browse(SEED0, offset=10**9)[1].empty
-    assert len(store.browse(SEED0)[1]["norm"][0]) == len(STEPS)
-
-
 def test_populations_count_what_the_features_say(store: Store) -> None:
-    _, frame = store.browse(SEED0, limit=500)
+    frame = listed(store, SEED0)
     alive = frame[frame["alive"]]
     births = store.births(SEED0)
     assert births["step"].tolist() == STEPS
@@ -387,18 +315,6 @@ def test_what_is_not_there_names_what_is(store: Store) -> None:
             store.token(SEED0, token)
     with pytest.raises(NotFound, match="tiny-large"):
         store.token_texts("gpt-17")
-    with pytest.raises(InvalidValue, match="sort by one of"):
-        store.browse(SEED0, sort="feature; DROP TABLE feature")
-    for limit, offset in ((0, 0), (501, 0), (10, -1)):
-        with pytest.raises(InvalidValue, match="1 to 500"):
-            store.browse(SEED0, limit=limit, offset=offset)
-
-
-@pytest.mark.parametrize("text", ["'", "%_\\", "\0", "\ud800", "שלום", "🙂" * 50, "x" * 100_000])
-def test_odd_texts_find_nothing_and_break_nothing(store: Store, text: str) -> None:
-    total, frame = store.browse(SEED0, filters=Filters(text=text, profiles=(text,)))
-    assert (total, len(frame)) == (0, 0)
-    store.browse(SEED0, filters=Filters(token=text, token_mode="prefix"))
 
 
 @pytest.mark.parametrize("statement", [
@@ -423,7 +339,7 @@ def test_a_query_that_runs_too_long_is_stopped(
     store = Store.open(tiny_store)
     with pytest.raises(InvalidValue, match="narrow the filter"):
         store._view.table("SELECT count(*) FROM range(100_000_000_000) AS r WHERE r.range % 7 = 3")
-    assert store.browse(SEED0)[0] == WIDTH
+    assert len(listed(store, SEED0)) == WIDTH
 
 
 def test_eight_threads_get_their_own_rows(store: Store) -> None:
@@ -504,10 +420,10 @@ def test_a_damaged_run_leaves_the_others_readable(damaged: Path, form: str) -> N
     store = Store.open(damaged)
     assert SEED0 in (store.run(SEED0).problem or "")
     with pytest.raises(BrokenArtifact, match=f"build {SEED0} --force"):
-        store.browse(SEED0)
+        listed(store, SEED0)
     with pytest.raises(BrokenArtifact):
         store.code_of_tokens(SEED0, [1])
-    assert store.browse(SEED1)[0] == WIDTH
+    assert len(listed(store, SEED1)) == WIDTH
     assert len(store.births(SEED0)) == len(STEPS)
     assert any(SEED0 in fault for fault in store.verify())
 
@@ -543,7 +459,7 @@ def test_readers_go_on_during_a_publish_and_see_the_new_build(damaged: Path) -> 
         try:
             while not stop.is_set():
                 store.refresh()
-                assert store.browse(SEED0)[0] == WIDTH
+                assert len(listed(store, SEED0)) == WIDTH
                 assert store.feature(SEED0, 3).info.feature == 3
         except BaseException as error:  # handed to the main thread
             faults.append(error)
@@ -561,7 +477,7 @@ def test_readers_go_on_during_a_publish_and_see_the_new_build(damaged: Path) -> 
     assert faults == []
     assert pinned.digest == old
     assert pinned.run(SEED0).metrics["l0"] < 100
-    assert pinned.browse(SEED0)[0] == WIDTH
+    assert len(listed(pinned, SEED0)) == WIDTH
     store.refresh()
     assert store.digest != old
     assert store.run(SEED0).metrics["l0"] == 101
@@ -576,7 +492,7 @@ def test_a_broken_new_generation_leaves_the_old_one_open(damaged: Path) -> None:
         pointer | {"digest": digest, "catalog": f"catalog-{digest[:16]}.duckdb"}))
     with pytest.raises(BrokenArtifact):
         store.refresh()
-    assert store.browse(SEED0)[0] == WIDTH
+    assert len(listed(store, SEED0)) == WIDTH
 
 
 def test_shapes_of_the_tiny_store(store: Store) -> None:

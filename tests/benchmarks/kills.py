@@ -71,7 +71,7 @@ def stage_of(lines: list[str]) -> str:
         name, _, rest = line.partition(": ")
         if name in ALL:
             stage = name
-        if name == "tokens" and rest.startswith(("done in", "kept")):
+        if name == STAGES[-2] and rest.startswith(("done in", "kept")):
             stage = "write"
     return stage
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from precompute.stages import precompute_run
+from precompute.stages import STAGES, precompute_run
 
 
 class Meter:
@@ -49,7 +49,7 @@ class Meter:
             self.end()
             self.name = name
             self._begin()
-        elif name == "tokens" and rest.startswith("done in "):
+        elif name == STAGES[-2] and rest.startswith("done in "):
             self.end()
             self.name = "write"
             self._begin()

@@ -97,8 +97,9 @@ def test_the_table_is_written_from_what_was_measured(store: Path) -> None:
 
 def test_moments_of_kills_are_drawn_over_all_stages() -> None:
     seconds = dict.fromkeys(kills.ALL, 1.0) | {"encode": 1e6}
-    found = kills.aims(seconds, 10, random.Random(0))
-    assert found == kills.aims(seconds, 10, random.Random(0))
+    count = len(kills.ALL) + 3
+    found = kills.aims(seconds, count, random.Random(0))
+    assert found == kills.aims(seconds, count, random.Random(0))
     stages = [aim.stage for aim in found]
     assert set(stages) == set(kills.ALL)
     assert stages == sorted(stages, key=kills.ALL.index)
@@ -111,10 +112,11 @@ def test_moments_of_kills_are_drawn_over_all_stages() -> None:
 def test_the_stage_under_way_is_read_from_the_lines() -> None:
     lines = ["inputs: started", "measure: started", "measure: snapshot 1 of 2",
              "measure: done in 0.1 s", "encode: kept from an earlier call", "promote: started",
-             "summarise: started", "tokens: started", "tokens: kinds", "tokens: done in 1.0 s"]
+             "summarise: started", "tokens: started", "tokens: kinds", "tokens: done in 1.0 s",
+             "examples: kept from an earlier call"]
     found = [kills.stage_of(lines[:n]) for n in range(len(lines) + 1)]
     assert found == ["inputs"] * 2 + ["measure"] * 3 + ["encode", "promote", "summarise",
-                                                        "tokens", "tokens", "write"]
+                                                        "tokens", "tokens", "tokens", "write"]
 
 
 @pytest.fixture
@@ -134,7 +136,7 @@ def kill(stage: str, share: float, seconds: float) -> dict[str, str] | None:
 def test_a_child_that_ended_by_itself_was_not_killed(scripted: Callable[[str], None]) -> None:
     scripted("say('inputs: started')")
     assert kill("inputs", 0.9, 60.0) is None
-    scripted("say('tokens: kept'); say('write: the file, 1 MB'); time.sleep(60)")
+    scripted("say('examples: kept'); say('write: the file, 1 MB'); time.sleep(60)")
     assert kill("write", 0.01, 60.0) is None
 
 

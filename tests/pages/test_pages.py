@@ -3,22 +3,19 @@
 import re
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from atlas.places import APP, STORE_VARIABLE
-from atlas.records import FeatureCard, TokenList
-from pages import answers
-from tests.tiny import DEAD, EMBEDDING, PRISM, RUNS, SEED0, SMALL, STEPS, WIDTH, V
+from tests.tiny import EMBEDDING, PRISM, RUNS, SEED0, SMALL, STEPS, WIDTH, V
 
 FILES = {
     "feature": "features.py",
     "token": "tokens.py",
     "decompose": "decompose.py",
+    "collections": "lists.py",
     "runs": "runs.py",
     "method": "method.py",
 }
@@ -86,7 +83,7 @@ def test_the_first_page_lists_all_features_of_a_crosscoder(open_page: Open) -> N
     app = calm(open_page("browse"))
     assert asked(app, "run") == SEED0
     assert len(app.dataframe[0].value) == WIDTH
-    contributions = app.dataframe[0].value["contribution"].tolist()
+    contributions = app.dataframe[0].value["contribution_at"].tolist()
     assert contributions == sorted(contributions, reverse=True)
     assert f"{WIDTH} of {WIDTH} features" in text_of(app)
 
@@ -159,67 +156,6 @@ def test_back_from_a_feature_finds_the_filters_again(open_page: Open) -> None:
         app.query_params[name] = value
     assert asked(calm(app.run()), "q") == "#3"
     assert "feature" not in app.query_params
-
-
-def test_a_feature_page_shows_its_parts(open_page: Open) -> None:
-    app = calm(open_page("feature", run=SEED0, feature=0, step=16))
-    shown = text_of(app)
-    for part in ("Life of the feature.", "Neighbours", "Top tokens through training.",
-                 "Firing tokens", "Suppressed tokens", "How far to trust this.", "its null",
-                 "by contribution", "In the rows as they are it reaches", "duplicates",
-                 "× its share of the vocabulary", "correction for the number of scripts"):
-        assert part in shown
-    assert len(app.get("plotly_chart")) == 1
-    code = " ".join(block.value for block in app.code)
-    assert "feature=0" in code
-    assert f"store.feature('{SEED0}', 0)" in code
-
-
-def test_a_feature_without_firing_tokens_says_why(
-    open_page: Open, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    dead = text_of(calm(open_page("feature", run=SEED0, feature=DEAD)))
-    assert "None: the feature is dead." in dead
-    assert "dead: it fires on at most one in a million (row, snapshot) pairs" in dead
-    real = answers.feature_card
-
-    def unlisted(*asked: object) -> FeatureCard:
-        none = TokenList(np.zeros(0, np.int32), np.zeros(0, np.float32), ())
-        return replace(real(*asked), firing=none)
-
-    monkeypatch.setattr(answers, "feature_card", unlisted)
-    shown = text_of(calm(open_page("feature", run=SEED0, feature=0)))
-    assert ("It fires only on rows without a token, or on tokens too rare to have been trained "
-            "on.") in shown
-    assert "dead" not in shown.split("Firing tokens")[1].split("Suppressed tokens")[0]
-
-
-def test_the_next_feature_is_the_next_by_contribution(open_page: Open) -> None:
-    order = calm(open_page("browse", run=SEED0)).dataframe[0].value["feature"].tolist()
-    app = calm(open_page("feature", run=SEED0, feature=order[1]))
-    app.button(key="feature_after").click().run()
-    assert asked(calm(app), "feature") == str(order[2])
-    app.button(key="feature_before").click().run().button(key="feature_before").click().run()
-    assert asked(calm(app), "feature") == str(order[0])
-    assert app.button(key="feature_before").disabled
-
-
-def test_a_token_page_builds_its_row(open_page: Open) -> None:
-    app = calm(open_page("token", run=SEED0, token=270, step=64))
-    shown = text_of(app)
-    assert "What builds this row." in shown
-    assert "Promoted by." in shown
-    app.toggle(key="token_share").set_value(True).run()
-    assert len(calm(app).get("plotly_chart")) >= 1
-
-
-def test_token_search_minds_the_space(open_page: Open) -> None:
-    app = calm(open_page("token", run=SEED0))
-    app.text_input(key="token_search").set_value(" the").run()
-    found = calm(app).dataframe[0].value["text"].tolist()
-    assert found[0] == "␣the"
-    app.text_input(key="token_search").set_value("zzzz").run()
-    assert "No token of tiny-large holds" in text_of(calm(app))
 
 
 def test_runs_show_quality_beside_its_null(open_page: Open) -> None:
@@ -365,7 +301,7 @@ def test_nonsense_in_the_address_is_answered_in_words(open_page: Open, page: str
         ("browse", {"profile": "eternal"}, "There is no profile"),
         ("browse", {"sort": "beauty"}, "cannot be sorted by"),
         ("browse", {"birth": "3-5"}, "no range of birth steps"),
-        ("runs", {"flavour": "blue"}, "does not read “colour”"),
+        ("runs", {"flavour": "blue"}, "does not read “flavour”"),
         ("method", {"step": 3}, "This run has 0, 1, 4, 16, 64"),
         ("browse", {"run": "tiny/none"}, SEED0),
     ],

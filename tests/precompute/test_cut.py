@@ -91,7 +91,7 @@ def test_blocks_keep_the_strongest_of_a_row_and_count_the_whole(
     # an uncut block among cut ones is counted too, with the same result
     mixed = [whole_blocks[0], *blocks[1:]]
     again = summaries.encoded_arrays(measured, mixed, threshold, WIDTH)
-    for name in ("fired", "sums", "served", "mass", "energy"):
+    for name in summaries.WHOLE:
         np.testing.assert_array_equal(again[name], found[name])
 
 
@@ -120,7 +120,8 @@ def test_of_equals_the_first_feature_is_kept_and_a_block_within_the_limit_is_who
     block = {
         "token": np.array([0, 0, 0, 1, 1], np.int32),
         "feature": np.array([1, 3, 4, 0, 1], np.int32),
-        "p": np.array([1, 1, 1, 5, 4], np.float32), "residual": np.zeros((2, 1)),
+        "p": np.array([1, 1, 1, 5, 4], np.float32), "residual": np.array([[1.0], [3.0]]),
+        "total": np.full((2, 1), 4.0),
     }
     found = derive.cut_rows(block, 2, 5, None)
     assert list(zip(found["token"], found["feature"], strict=True)) \
@@ -128,6 +129,11 @@ def test_of_equals_the_first_feature_is_kept_and_a_block_within_the_limit_is_who
     assert found["served"].tolist() == [1, 2, 0, 1, 1]
     assert found["sums"].tolist() == [[5, 5, 0, 1, 1]]
     assert found["energy"].tolist() == [25, 17, 0, 1, 1]
+    assert found["weight"].tolist() == [5, 5, 0, 1, 1]
+    assert found["explained"].tolist() == [5 * 0.25, 0.75 + 4 * 0.25, 0, 0.75, 0.75]
+    later = block | {"token": block["token"] + 7}
+    again = derive.cut_rows(later, 2, 5, None, first=7)
+    assert again["explained"].tolist() == found["explained"].tolist()
     assert derive.cut_rows(block, 3, 5, None) is block
     with_an_empty_row = block | {"residual": np.zeros((3, 1))}
     assert derive.cut_rows(with_an_empty_row, 2, 5, None) is with_an_empty_row, "5 of 3 x 2"

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from atlas.browsing import Wish, page
 from atlas.store import Store
 from precompute.intake import recognise, take_in
 from precompute.locate import Located
@@ -67,4 +68,4 @@ def test_it_is_precomputed_and_opened(store: Path) -> None:
         assert opened.feature(RUN, feature).rate == pytest.approx(rates[:, feature], abs=CLOSE)
     loudest = opened.feature(RUN, int(rates[-1].argmax()))
     assert len(loudest.firing.tokens) > 0
-    assert opened.browse(RUN) is not None
+    assert page(opened, RUN, 0, Wish()).total == opened.run(RUN).d_sae

@@ -17,7 +17,7 @@ from precompute import parts as parts_module
 from precompute import passes, safety
 from precompute.parts import MANIFEST, Parts, done_and_all, every, share_of
 from precompute.safety import STAGED
-from precompute.stages import STAGES, clean_stages, precompute_run
+from precompute.stages import SHARED, STAGES, clean_stages, precompute_run
 from tests.tiny import PRISM, SEED0, SEED1, V
 
 
@@ -156,7 +156,7 @@ def test_ranks_together_give_what_one_process_gives(
         built = precompute_run(store, run, report=lines.append, rank=rank, world_size=3)
         assert built.file is None
         assert built.digest is None
-        assert set(built.done) <= {"measure", "encode", "promote"}
+        assert set(built.done) <= set(SHARED)
     assert any("left to other processes" in line for line in lines)
     last = precompute_run(store, run, rank=order[-1], world_size=3)
     assert last.digest == digest(tiny_store, run)
@@ -335,5 +335,6 @@ def test_the_merge_is_left_to_the_process_that_is_at_it(store: Path) -> None:
         built = precompute_run(store, run, report=lines.append, rank=1, world_size=2)
     assert built.file is None
     assert "is being written by" in lines[-1]
-    assert parts_module.done_and_all(stages.parent, "promote") == (5, 5)
+    for stage in ("promote", "neighbours"):
+        assert parts_module.done_and_all(stages.parent, stage) == (5, 5)
     assert precompute_run(store, run, rank=1, world_size=2).file is not None

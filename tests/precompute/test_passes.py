@@ -123,6 +123,9 @@ def test_the_code_and_what_it_leaves_are_those_of_the_dense_way(
         found["residual"], (decode(c, a) - x).square().sum(dim=2).T, rtol=1e-4
     )
     np.testing.assert_allclose(found["total"], x.square().sum(dim=2).T, rtol=1e-5)
+    np.testing.assert_allclose(found["length"], x.norm(dim=2).T, rtol=1e-5)
+    along = torch.cosine_similarity(x.double(), x[-1].double(), dim=2)
+    np.testing.assert_allclose(found["turn"], 1 - along.T, atol=1e-6)
 
 
 @pytest.mark.parametrize("act_fn", ["jumprelu", "batchtopk", "gated"])
@@ -176,6 +179,8 @@ def test_a_prism_s_code(tmp_path: Path, architecture: str) -> None:
     left = (code @ decoder - x).square().sum(dim=1)
     np.testing.assert_allclose(found["residual"][:, 0], left, rtol=1e-4)
     np.testing.assert_allclose(found["total"][:, 0], 1, rtol=1e-5)
+    np.testing.assert_allclose(found["length"][:, 0], lengths, rtol=1e-5)
+    assert "turn" not in found
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from atlas.errors import (
     NotFound,
     VersionMismatch,
 )
-from atlas.schema import CATALOG_TABLES, RUN_TABLES, table
+from atlas.schema import BINS, CATALOG_TABLES, RUN_TABLES, table
 from atlas.store import Store
 from atlas.tensor_files import read_json, sha256, write_json
 from precompute import parquet, safety
@@ -84,14 +84,15 @@ def test_a_share_opens_as_the_store_it_was_made_from(
         one, other = there.run(run), back.run(run)
         kept = ("hash", "config", "metrics", "steps", "explained_variance", "created", "n_alive")
         assert [getattr(one, k) for k in kept] == [getattr(other, k) for k in kept]
-        assert there.browse(run)[1].equals(back.browse(run)[1])
+        everything = "SELECT * FROM {run}.feature ORDER BY feature"
+        assert there.ask(run, everything).equals(back.ask(run, everything))
         assert there.births(run).equals(back.births(run))
         card, again = there.feature(run, 3), back.feature(run, 3)
         assert card.firing.texts == again.firing.texts
         assert np.array_equal(card.firing.values, again.firing.values)
         assert card.promoted[0].texts == again.promoted[0].texts
         assert there.token(run, 40).features.equals(back.token(run, 40).features)
-    assert there.search_tokens(LARGE_MODEL, "the").equals(back.search_tokens(LARGE_MODEL, "the"))
+    assert there.token_texts(LARGE_MODEL) == back.token_texts(LARGE_MODEL)
     assert any("run 5 of 5" in line for line in lines)
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "store").rglob("*") if p.is_file()}
     assert not receive_folder(shared, tmp_path / "store").changed
@@ -139,7 +140,7 @@ def test_row_groups_are_small_enough_to_fetch_one_feature(tmp_path: Path) -> Non
     values = pa.FixedSizeListArray.from_arrays(
         pa.array(rng.normal(size=n * k).astype(np.float32)), k
     ).cast(pa.list_(pa.float32()))
-    rows = pa.table([pa.array(np.arange(n, dtype=np.int32)), values, values, values, values],
+    rows = pa.table([pa.array(np.arange(n, dtype=np.int32)), *[values] * 5],
                     schema=parquet.arrow_schema(found))
     whole, parts = tmp_path / "whole.parquet", tmp_path / "parts.parquet"
     parquet.write_table(whole, found, rows.to_batches(), {})
@@ -247,7 +248,8 @@ def test_names_of_other_people_stay_text() -> None:
 def test_json_is_exact_and_csv_is_safe(tiny_store: Path, tmp_path: Path) -> None:
     export_tables(tiny_store, tmp_path / "json", [SEED0], ["feature", "life", "token"], "json")
     rows = json.loads((tmp_path / "json" / SEED0 / "feature.json").read_text("utf8"))
-    page = Store.open(tiny_store).browse(SEED0, sort="feature", descending=False)[1]
+    page = Store.open(tiny_store).ask(
+        SEED0, "SELECT contribution FROM {run}.feature ORDER BY feature").to_pandas()
     assert [row["feature"] for row in rows] == list(range(WIDTH))
     assert [np.float32(row["contribution"]) for row in rows] == page["contribution"].tolist()
     tokens = json.loads((tmp_path / "json" / "token.json").read_text("utf8"))
@@ -333,6 +335,20 @@ def rewrite(folder: Path, name: str, change: Callable[[pa.Table], pa.Table]) -> 
     relist(folder)
 
 
+def texts(*start: int, z: tuple[float | None, ...] = (1.0, 2.0)) -> Callable[[Path], None]:
+    """A share with a text of four tokens and an example of feature 0 at each of these places."""
+    def change(folder: Path) -> None:
+        for name, columns in {
+            "sample": {"place": [0], "tokens": [[1, 2, 3, 4]]},
+            "example": {"feature": [0] * len(start), "rank": list(range(len(start))),
+                        "place": [0] * len(start), "start": list(start), "z": [z] * len(start)},
+        }.items():
+            schema = parquet.arrow_schema(table(RUN_TABLES, name))
+            rewrite(folder, name, lambda _, c=columns, s=schema: pa.table(c, schema=s))
+
+    return change
+
+
 def put(name: str, row: int, value: Any) -> Callable[[pa.Table], pa.Table]:
     """A change of one value."""
     def change(rows: pa.Table) -> pa.Table:
@@ -372,6 +388,12 @@ def unmeasured(table: pa.Table) -> pa.Table:
     for row in rows:
         if row["key"] == "measured":
             row["value"] = json.dumps({**json.loads(row["value"]), "l0": None})
+    return pa.Table.from_pylist(rows, table.schema)
+
+
+def told_of_examples(table: pa.Table) -> pa.Table:
+    rows = [row for row in table.to_pylist() if row["key"] != "examples"]
+    rows.append({"key": "examples", "value": json.dumps({"reason": None, "n_tokens": "many"})})
     return pa.Table.from_pylist(rows, table.schema)
 
 
@@ -440,6 +462,27 @@ HOSTILE: dict[str, tuple[Callable[[Path], Any], type[AtlasError], str]] = {
     "a life too short": (table_of("life", put("norm", 0, [])), BrokenArtifact, "life.norm"),
     "lists that differ": (table_of("neighbour", put("cosines", 0, [0.5])), BrokenArtifact,
                           "differ in length"),
+    "a neighbour beyond the dictionary": (
+        table_of("neighbour_at", put("ids", 0, [WIDTH])), BrokenArtifact, "neighbour_at.ids holds"),
+    "neighbours without cosines": (table_of("neighbour_at", put("cosines", 0, [0.5])),
+                                   BrokenArtifact, "differ in length"),
+    "a missing row": (table_of("row", lambda t: t.slice(1)), BrokenArtifact,
+                      "does not list tokens 0 to"),
+    "a row too long": (table_of("row", put("explained", 0, [0.5, 0.5])), BrokenArtifact,
+                       "row.explained"),
+    "a histogram of one bin": (table_of("code_by_feature", put("histogram", 0, [4])),
+                               BrokenArtifact, "code_by_feature.histogram"),
+    "a negative number of tokens": (
+        table_of("code_by_feature", put("histogram", 0, [-1] * BINS)), BrokenArtifact,
+        "code_by_feature.histogram holds -1"),
+    "contributions of another run": (table_of("life", put("contribution", 0, [0.5] * 3)),
+                                     BrokenArtifact, "life.contribution"),
+    "examples that fit, of other content": (texts(0, 1), BrokenArtifact, "tables have digest"),
+    "an example past its text": (texts(0, 2), BrokenArtifact, "excerpts that table sample"),
+    "an example without a score": (texts(0, z=(1.0, None)), BrokenArtifact, "excerpts that"),
+    "an example of nothing": (texts(0, z=()), BrokenArtifact, "excerpts that table sample"),
+    "what is no number of places": (table_of("meta", told_of_examples), BrokenArtifact,
+                                    "'examples'"),
     "a footer of gigabytes": (footer, BrokenArtifact, "footer claims"),
     "not Parquet": (lambda f: ((f / FEATURE).write_bytes(b"<html>" * 20), relist(f)),
                     BrokenArtifact, "no Parquet file"),

@@ -73,7 +73,8 @@ def test_without_its_stages_a_run_is_still_up_to_date(store: Path) -> None:
     assert not (store / "runs" / SEED0 / "stages").exists()
     assert precompute_run(store, SEED0).done == ()
     inputs = json.loads(read_meta(precompute_run(store, SEED0).file)["inputs"])
-    assert len(inputs) == 6 + len(STEPS)
+    examples = 5  # the text, and what the last step's language model is put together from
+    assert len(inputs) == 6 + len(STEPS) + examples
     assert f"models/{LARGE_MODEL}/tokenizer.json" in inputs
 
 
@@ -97,6 +98,18 @@ def test_a_changed_input_redoes_what_depends_on_it(store: Path) -> None:
     assert precompute_run(store, SEED0).done == STAGES
 
 
+def test_a_text_that_is_gone_leaves_its_examples_and_another_gives_others(store: Path) -> None:
+    model = store / "models" / LARGE_MODEL
+    text = model / "evaluation.txt"
+    before = text.read_text("utf8")
+    text.unlink()
+    assert precompute_run(store, SEED0).done == ()
+    text.write_text(before.upper(), "utf8")
+    assert precompute_run(store, SEED0).done == ("examples", "write")
+    (model / "token_counts.safetensors").unlink()
+    assert "tokens" in precompute_run(store, SEED0).done
+
+
 def test_a_damaged_stage_or_file_is_made_again(store: Path) -> None:
     folder = store / "runs" / SEED0
     pointer = read_json(folder / POINTER)
@@ -115,18 +128,27 @@ KILLS: dict[str, Callable[[str], bool]] = {
     "after encode": lambda line: line.startswith("encode: done"),
     "inside promote": lambda line: line.startswith("promote: snapshot 3"),
     "after promote": lambda line: line.startswith("promote: done"),
+    "inside neighbours": lambda line: line.startswith("neighbours: snapshot 3"),
     "after summarise": lambda line: line.startswith("summarise: done"),
     "after tokens": lambda line: line.startswith("tokens: done"),
+    "after examples": lambda line: line.startswith("examples: done"),
     "before the file is renamed": lambda line: line == "settle atlas",
     "before the pointer is written": lambda line: line == "point",
     "before the catalog is renamed": lambda line: line == "settle catalog",
     "before the store's pointer moves": lambda line: line == "move",
 }
+def after(stage: str) -> tuple[str, ...]:
+    """The stages that come after one."""
+    return STAGES[STAGES.index(stage) + 1 :]
+
+
 KEPT = {
-    "before the first stage": STAGES, "inside measure": STAGES, "after encode": STAGES[2:],
-    "inside promote": STAGES[2:], "after promote": STAGES[3:], "after summarise": STAGES[4:],
-    "after tokens": STAGES[5:],
-    "before the file is renamed": STAGES[5:], "before the pointer is written": STAGES[5:],
+    "before the first stage": STAGES, "inside measure": STAGES, "after encode": after("encode"),
+    "inside promote": after("encode"), "after promote": after("promote"),
+    "inside neighbours": after("promote"), "after summarise": after("summarise"),
+    "after tokens": after("tokens"), "after examples": after("examples"),
+    "before the file is renamed": after("examples"),
+    "before the pointer is written": after("examples"),
     "before the catalog is renamed": (), "before the store's pointer moves": (),
 }
 

@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from atlas import geometry, lifecycle
+from atlas import geometry, lifecycle, reorganisation
 from atlas.changepoint import permutation_test
 from atlas.codes import SparseCode
 from precompute.statistics import (
     RUN_STATISTICS,
+    WINDOW_STATISTICS,
+    change_columns,
     duplicates,
     feature_labels,
     life_statistics,
@@ -16,6 +18,7 @@ from precompute.statistics import (
     population_map,
     promoted_null,
     run_statistics,
+    window_statistics,
 )
 from precompute.words import Words
 
@@ -152,3 +155,40 @@ def test_feature_labels_of_planted_features():
     assert found["supersense_coverage"][[0, 1, 3]].tolist() == [0, 1, 1]
     assert found["supersense_p"][1] < 1e-8
     assert np.isnan(found["script_p"][2])
+
+
+def test_change_columns_are_steps_where_the_change_is_more_than_chance():
+    steps = [0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024]
+    g = np.random.default_rng(0)
+    norms = 1 + 0.05 * g.normal(size=(12, 4))
+    norms[6:, 0] += 3
+    norms[:, 2], norms[3, 3] = 0.5, np.nan
+    found = change_columns(norms, steps)
+    assert [found[f"change_{name}step"][0] for name in ("", "low_", "high_")] == [32, 32, 32]
+    assert found["change_p"][0] < 0.02
+    assert found["change_p"][1] > 0.05
+    assert np.isnan(found["change_p"][2:]).all()
+    for name in ("change_step", "change_low_step", "change_high_step"):
+        assert found[name].dtype == np.int32
+        assert found[name][1:].tolist() == [-1, -1, -1]
+    short = change_columns(np.full((1, 3), np.nan), [64])
+    assert short["change_step"].tolist() == [-1, -1, -1]
+
+
+def test_window_statistics_are_those_of_the_mathematics():
+    steps = [0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024]
+    rates, norms, rotation = lives(12)
+    arrays = {"rates": rates, "rotation": rotation, "to_terminal": 1 - norms}
+    found = window_statistics("a/run", steps, norms, arrays)
+    metrics = reorganisation.pair_metrics(norms, rates, rotation, 1 - norms)
+    seed = reorganisation.seed_of("a/run")
+    whole = reorganisation.score_windows(metrics.components, steps, seed)
+    around = reorganisation.bootstrap(norms, rates, rotation, 1 - norms, steps, seed)
+    told = run_statistics(found)
+    assert list(told) == list(WINDOW_STATISTICS)
+    best = whole.best
+    assert told["window_from"] == whole.windows.from_step[best]
+    assert (told["window_z"], told["window_p"]) == (whole.z[best], whole.p[best])
+    assert told["window_p_any"] == whole.p_any[best]
+    assert told["window_to_high"] == around.to_high
+    assert window_statistics("a/run", steps[:8], norms[:8], arrays) == {}

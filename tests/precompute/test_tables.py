@@ -5,11 +5,12 @@ import json
 import numpy as np
 import pytest
 
-from atlas.codes import SparseCode
+from atlas.codes import CSR, SparseCode
 from atlas.labels import SCHEMES
-from atlas.schema import RUN_TABLES
-from precompute import tables
+from atlas.schema import BINS, RUN_TABLES
+from precompute import columns, tables
 from precompute.derive import Arrays
+from precompute.directions import UNKNOWN
 from precompute.writer import read_rows, write_file
 
 K, V, D, PLACES, WIDTH = 3, 20, 6, 4, 5
@@ -117,8 +118,62 @@ def test_statistics_stand_in_their_columns(tmp_path):
 def test_significant_digits():
     values = np.array([123456.0, -0.00123456, 0.0, np.nan, 9.996, 1.0, 3.2e-30])
     np.testing.assert_allclose(
-        tables._significant(values, 3), [123000, -0.00123, 0, np.nan, 10.0, 1.0, 3.2e-30],
+        columns.significant(values, 3), [123000, -0.00123, 0, np.nan, 10.0, 1.0, 3.2e-30],
         rtol=1e-12)
+
+
+def test_the_spread_of_each_feature_s_values_is_that_of_numpy():
+    g = np.random.default_rng(3)
+    sizes = [0, 1, 500, 3, 0, 40]
+    rows = [np.sort(g.gamma(2.0, size=n).round(2).astype("f4"))[::-1] for n in sizes]
+    rows[3][:] = 0.7
+    offsets = np.concatenate([[0], np.cumsum(sizes)])
+    groups = CSR(offsets, np.zeros(sum(sizes), np.int32), np.concatenate(rows))
+    low, high, counts = tables.spread(groups)
+    for row, a, b, found in zip(rows, low, high, counts, strict=True):
+        if not len(row):
+            assert np.isnan([a, b]).all()
+            assert not found.any()
+        elif row.min() == row.max():
+            assert (a, b, found.tolist()) == (row[0], row[0], [0] * 23 + [len(row)])
+        else:
+            assert (a, b) == (row.min(), row.max())
+            edges = np.linspace(np.float64(a), np.float64(b), BINS + 1)
+            np.testing.assert_array_equal(found, np.histogram(row, edges)[0])
+    nothing = CSR(np.zeros(3, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32))
+    assert tables.spread(nothing)[2].tolist() == [[0] * BINS] * 2
+
+
+DETAILS = ("similarity", "neighbour_at", "row")
+
+
+def test_details_stand_in_their_tables_and_are_empty_where_they_were_not_derived():
+    encoded, lives, tokens = arrays()
+    before = tables.run_rows({}, [0, 1, 2], encoded, lives, tokens)
+    assert [len(before[name]) for name in DETAILS] == [0, 0, 0]
+    assert before["life"]["contribution"].null_count == D
+    ids = np.array([[[1, 2], [3, -1], [-1, -1]] + [[4, 5]] * 3] * K, np.int32)
+    pairs = np.array([[100, -100, 7], [UNKNOWN, 3, UNKNOWN], [UNKNOWN] * 3, *[[0] * 3] * 3], "i1")
+    lives |= {"ids_at": ids, "cosines_at": np.where(ids < 0, np.nan, 0.12345).astype("f4"),
+              "similarity": pairs, "contribution_at": np.arange(K * D).reshape(K, D) / 8.0}
+    total = np.ones((V, K))
+    total[5] = 0
+    encoded |= {"row_total": total, "row_residual": np.where(total > 0, 0.12345, 0),
+                "row_length": np.full((V, K), 1.23456), "row_turn": np.full((V, K), 0.5)}
+    encoded["row_turn"][5] = np.nan
+    rows = tables.run_rows({}, [0, 1, 2], encoded, lives, tokens)
+    near = rows["neighbour_at"].to_pylist()
+    assert [(r["feature"], r["k"]) for r in near] == [(f, k) for f in range(D) for k in range(K)]
+    assert [r["ids"] for r in near[::K]] == [[1, 2], [3], [], *[[4, 5]] * 3]
+    assert near[0]["cosines"] == pytest.approx([0.123, 0.123])
+    assert rows["similarity"]["cosines"].to_pylist() == [
+        [100, -100, 7], [None, 3, None], None, *[[0, 0, 0]] * 3]
+    assert rows["life"]["contribution"].to_pylist()[1] == [1 / 8, 7 / 8, 13 / 8]
+    row = rows["row"].to_pylist()
+    assert [r["token"] for r in row] == list(range(V))
+    assert row[4]["explained"] == pytest.approx([0.88] * K)
+    assert row[4]["norm"] == pytest.approx([1.235] * K)
+    assert (row[5]["explained"], row[5]["to_terminal"]) == (None, None)
 
 
 def test_the_code_is_rounded_the_same_in_pieces(monkeypatch: pytest.MonkeyPatch):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from atlas.codes import SparseCode, rates_of_code
 from atlas.errors import BrokenArtifact, InvalidValue
 from atlas.schema import CATALOG_TABLES, RUN_TABLES, STORAGE, Column, Table, table
-from precompute import tables
+from precompute import columns, tables
 from precompute.derive import token_index
 from precompute.writer import read_meta, read_rows, verify_digest, write_file
 
@@ -104,10 +104,10 @@ def test_a_file_that_was_changed_has_another_digest(tmp_path: Path) -> None:
 
 def test_lists_keep_holes_and_missing_rows() -> None:
     values = np.array([[1, np.nan], [np.nan, np.nan], [0, 2]], dtype=np.float32)
-    assert tables._lists(values).to_pylist() == [[1, None], None, [0, 2]]
-    assert tables._lists(np.zeros((2, 0))).to_pylist() == [None, None]
-    assert tables._steps(np.array([0, 2, 1]), [7, 9]).to_pylist() == [7, None, 9]
-    assert tables._names(np.array(["", "x"])).to_pylist() == [None, "x"]
+    assert columns.lists(values).to_pylist() == [[1, None], None, [0, 2]]
+    assert columns.lists(np.zeros((2, 0))).to_pylist() == [None, None]
+    assert columns.steps_at(np.array([0, 2, 1]), [7, 9]).to_pylist() == [7, None, 9]
+    assert columns.texts(np.array(["", "x"])).to_pylist() == [None, "x"]
 
 
 @settings(max_examples=40, deadline=None)
