@@ -11,7 +11,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from atlas.errors import BrokenArtifact, InvalidValue, VersionMismatch
@@ -319,6 +319,3 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refused(name: str) -> None:
     raise ValueError(f"{name} is no number")
-
-
-NAMES = tuple(f.name for f in fields(Entry))

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from atlas.axes import plain, position, positions, spread, step_axis, tidy, upright
-from atlas.theme import MONO, SANS, SERIF, Palette, template
+from atlas import life_marks
+from atlas.axes import position, positions, step_axis, tidy, upright
+from atlas.life_marks import Level, Other, Span
+from atlas.theme import SERIF, Palette, template
 
 RATE_FLOOR_DECADES = 0.35
 """How far below the smallest possible rate the line "0" lies, in decades."""
@@ -37,48 +39,11 @@ class Life:
     birth_step: int | None
     contribution: Sequence[float | None] = ()
     """Mean length it adds to a row at every snapshot, read with the norm; empty if not derived."""
-    changes: Sequence["Level"] = ()
+    changes: Sequence[Level] = ()
     """Changes of level of the norm, drawn over its panel."""
-    others: Sequence["Other"] = ()
+    others: Sequence[Other] = ()
     """Norms of other features, drawn thin beside this one's."""
 
-
-@dataclass(frozen=True)
-class Level:
-    """A change of level of the norm, with the interval of its place."""
-
-    step: int
-    low: int
-    high: int
-    p: float
-    """Share of shuffled courses that change level at least as much."""
-
-
-@dataclass(frozen=True)
-class Other:
-    """Another feature's norm through training."""
-
-    label: str
-    """Short name at its end."""
-    norm: Sequence[float | None]
-
-
-@dataclass(frozen=True)
-class Span:
-    """The run's window of strongest joint change."""
-
-    low: float
-    high: float
-    """Steps at which it begins and ends."""
-    name: str = "reorganisation window"
-
-
-OCHRE = 2
-"""Which of the strands' colours the window has; no line of a life takes it."""
-MOST_OTHERS = 4
-"""Other features that a life holds before its lines cannot be told apart."""
-NAMES = 58
-"""Pixels right of the panels for the names of other features."""
 
 PANELS = (
     ("norm", (0.6, 0.96), "decoder norm"),
@@ -214,34 +179,13 @@ def life_skeleton(
         vertical["domain"] = list(domain)
         layout[f"yaxis{suffix}"] = vertical
     if window is not None:
-        layout["shapes"], layout["annotations"] = _window(window, p)
+        layout["shapes"], layout["annotations"] = life_marks.window(window, len(PANELS), p)
     return {"data": data, "layout": layout}
 
 
 def _coarse(values: Sequence[float | None]) -> list[float | None]:
     """Three significant digits: a band is read by its edge, and all of a run's bands are sent."""
     return [None if v is None else float(f"{v:.3g}") for v in values]
-
-
-def _window(found: Span, p: Palette) -> tuple[list[dict], list[dict]]:
-    """A pale band in every panel and its name at the foot of the first."""
-    low, high = position(found.low), position(found.high)
-    ochre = p.strands[OCHRE]
-    red, green, blue = (int(ochre[i : i + 2], 16) for i in (1, 3, 5))
-    shapes = [
-        {
-            "type": "rect", "xref": "x", "yref": f"y{'' if i == 0 else i + 1} domain",
-            "x0": low, "x1": high, "y0": 0, "y1": 1, "line": {"width": 0}, "layer": "below",
-            "fillcolor": f"rgba({red}, {green}, {blue}, {0.16 if p.is_dark else 0.13})",
-        }
-        for i in range(len(PANELS))
-    ]
-    name = {
-        "x": (low + high) / 2, "xref": "x", "y": 0, "yref": "y domain", "yanchor": "bottom",
-        "yshift": 1, "text": found.name, "showarrow": False,
-        "font": {"family": SANS, "size": 11, "color": ochre},
-    }
-    return shapes, [name]
 
 
 def _reading(key: str, value: float | None, step: int) -> str:
@@ -270,7 +214,7 @@ def life(
     layout = dict(skeleton["layout"])
     chosen = list(steps).index(step)
     annotations = list(layout.get("annotations", ()))
-    others = found.others[:MOST_OTHERS]
+    others = found.others[:life_marks.MOST_OTHERS]
     for index, (key, _, title) in enumerate(PANELS):
         values = tidy(getattr(found, key))
         place = next(i for i, trace in enumerate(data) if trace.get("name") == key)
@@ -302,14 +246,14 @@ def life(
     if found.birth_step is not None:
         at = position(found.birth_step)
         shapes += [upright(at, p.accent, "3px,3px", s) for s in panels]
-        annotations.append(_birth(found.birth_step, max(steps), p))
+        annotations.append(life_marks.birth(found.birth_step, max(steps), p))
     if found.changes:
-        data.append(_brackets(found.changes, 0.9 * top, 0.025 * top, p))
+        data.append(life_marks.brackets(found.changes, 0.9 * top, 0.025 * top, p))
     if others:
-        lines = _others(others, steps, p)
+        lines = life_marks.others(others, steps, p)
         data += lines
-        layout["margin"] = {**layout["margin"], "r": NAMES}
-        annotations += _names(others, lines, layout, p)
+        layout["margin"] = {**layout["margin"], "r": life_marks.NAMES}
+        annotations += life_marks.names(others, lines, layout, p)
     layout["annotations"] = annotations
     layout["shapes"] = shapes
     return {"data": data, "layout": layout}
@@ -320,87 +264,6 @@ def _with_contribution(readings: Sequence[str], found: Sequence[float | None]) -
     return [
         reading if v is None or not math.isfinite(v) else f"{reading}, adds {v:.3f}"
         for reading, v in zip(readings, found, strict=True)
-    ]
-
-
-def _birth(step: int, last: int, p: Palette) -> dict:
-    """The word beside the line of the birth."""
-    left = position(step) > 0.8 * position(last)
-    return {
-        "x": position(step), "xref": "x", "y": 1, "yref": "y domain", "yanchor": "top",
-        "xanchor": "right" if left else "left", "xshift": -5 if left else 5,
-        "text": f"born {step:,}", "showarrow": False,
-        "font": {"family": MONO, "size": 11, "color": p.accent},
-    }
-
-
-def _brackets(found: Sequence[Level], at: float, end: float, p: Palette) -> dict:
-    """Every change as a diamond on a bracket that spans the interval of its place."""
-    x: list[float | None] = []
-    y: list[float | None] = []
-    text: list[str] = []
-    symbols: list[str] = []
-    for change in found:
-        low, middle, high = (position(s) for s in (change.low, change.step, change.high))
-        said = (
-            f"level changes at {change.step:,} · 90 %: {change.low:,} to {change.high:,} · "
-            f"p {change.p:.3f}"
-        )
-        points = [(low, at - end), (low, at + end), (low, at), (middle, at), (high, at),
-                  (high, at + end), (high, at - end)]
-        x += [round(a, 4) for a, _ in points] + [None]
-        y += [b for _, b in points] + [None]
-        text += [said] * len(points) + [""]
-        symbols += ["line-ns"] * 3 + ["diamond"] + ["line-ns"] * 3 + ["line-ns"]
-    return {
-        "type": "scatter",
-        "mode": "lines+markers",
-        "name": "change of level",
-        "x": x,
-        "y": [None if v is None else float(f"{v:.5g}") for v in y],
-        "line": {"color": p.ink, "width": 1.3},
-        "marker": {"symbol": symbols, "size": 8, "color": p.ink},
-        "text": text,
-        "hovertemplate": "%{text}<extra></extra>",
-        "cliponaxis": False,
-        "yaxis": "y",
-    }
-
-
-def _others(found: Sequence[Other], steps: Sequence[int], p: Palette) -> list[dict]:
-    """Norms of other features as thin lines in colours of their own."""
-    colours = [c for i, c in enumerate(p.strands) if i not in (0, OCHRE)]
-    return [
-        {
-            "type": "scatter",
-            "mode": "lines",
-            "name": other.label,
-            "x": positions(steps),
-            "y": tidy(other.norm),
-            "line": {"color": colour, "width": 1.3},
-            "cliponaxis": False,
-            "hovertemplate": f"{plain(other.label)}: %{{y:.2f}}<extra></extra>",
-            "yaxis": "y",
-        }
-        for other, colour in zip(found, colours, strict=False)
-    ]
-
-
-def _names(found: Sequence[Other], lines: Sequence[dict], layout: dict, p: Palette) -> list[dict]:
-    """The name of every other feature at the end of its line, pushed apart."""
-    low, high = layout["yaxis"]["range"]
-    domain = layout["yaxis"]["domain"]
-    panel = (domain[1] - domain[0]) * (layout["height"] - 40)
-    last = [next((v for v in reversed(line["y"]) if v is not None), 0.0) for line in lines]
-    return [
-        {
-            "x": 1, "xref": "paper", "xanchor": "left", "xshift": 5, "y": at, "yref": "y",
-            "yanchor": "middle", "text": plain(other.label), "showarrow": False,
-            "font": {"family": MONO, "size": 11.5, "color": line["line"]["color"]},
-        }
-        for other, line, at in zip(
-            found, lines, spread(last, 14 * (high - low) / panel, low, high), strict=True
-        )
     ]
 
 

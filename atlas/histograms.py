@@ -42,7 +42,8 @@ CLASSES = """
 .atl-hist .c a i{position:relative;align-self:center;height:9px}
 .atl-hist .c a i::before,.atl-hist .c a i::after{content:"";position:absolute;left:0;top:0;
  bottom:0}
-.atl-hist .c a i::before{width:var(--a);background:color-mix(in srgb,var(--atl-ink) 17%,transparent)}
+.atl-hist .c a i::before{width:var(--a);
+ background:color-mix(in srgb,var(--atl-ink) 17%,transparent)}
 .atl-hists:not(.all) .c a i::after{width:var(--p);background:var(--atl-accent)}
 .atl-hist .c a.on{color:var(--atl-accent)}
 .atl-hist .c a.out{opacity:.55}

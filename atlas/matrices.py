@@ -9,8 +9,12 @@ Numbers = Sequence[Sequence[float | None]]
 
 TICKS = 5
 """Steps named along each side, about."""
-SCALE = 58
-"""Pixels right of the square for the colour scale and its words."""
+LEFT, RIGHT, TOP, FOOT = 44, 80, 6, 28
+"""Margins in pixels; the colour scale and its words stand in the right one."""
+SIDE = 226
+"""Pixels of the square."""
+WIDTH, HEIGHT = SIDE + LEFT + RIGHT, SIDE + TOP + FOOT
+"""Pixels of the figure."""
 
 
 def named(count: int, most: int = TICKS) -> list[int]:
@@ -36,7 +40,6 @@ def cosine_square(
     step: int,
     p: Palette,
     boundaries: Sequence[int] = (),
-    side: int = 250,
 ) -> dict:
     """The matrix of cosines between all snapshots, first snapshot at the lower left.
 
@@ -48,7 +51,6 @@ def cosine_square(
         step: the chosen step, whose row and column are framed.
         p: the palette.
         boundaries: numbers of the snapshots at which a new block begins.
-        side: height of the figure in pixels.
     """
     count = len(steps)
     names = [f"{s:,}" for s in steps]
@@ -83,11 +85,12 @@ def cosine_square(
         "data": [cells],
         "layout": {
             "template": bare_template(p),
-            "height": side,
-            "margin": {"l": 44, "r": SCALE + 22, "t": 6, "b": 28},
+            "height": HEIGHT,
+            "width": WIDTH,
+            "margin": {"l": LEFT, "r": RIGHT, "t": TOP, "b": FOOT},
             "hovermode": "closest",
-            "xaxis": {**side_axis, "constrain": "domain", "constraintoward": "left"},
-            "yaxis": {**side_axis, "scaleanchor": "x", "constrain": "domain"},
+            "xaxis": side_axis,
+            "yaxis": dict(side_axis),
             "shapes": [*_frames(list(steps).index(step), count, p),
                        *_outlines(blocks(boundaries, count), p)],
         },

@@ -145,8 +145,8 @@ _AT_STEP = (
 _SEEDS = (
     ("seeds", "seeds it returns in", "s.seeds", COUNT,
      "Dictionaries of other seeds, alike in all else, in which the feature returned: its best "
-     "partner there has it as its own best, and hardly any feature of a random dictionary of the "
-     "same norms (1 in 100) finds a partner as close. Not available: no other seed was matched."),
+     "partner there has it as its own best, and hardly any feature (1 in 100) of the same "
+     "dictionary turned at random, its rows' common axes kept, finds one as close. Not available: no other seed was matched."),
     ("match_cosine", "cosine to its matches", "s.match_cosine", COSINE,
      "Mean cosine, over the dictionaries of other seeds, to the feature's partner where each is "
      "the other's best. Not available: no such partner."),

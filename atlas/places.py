@@ -14,6 +14,8 @@ APP = ROOT / "pages" / "app.py"
 
 GALLERY = DATA / "gallery"
 """Collections that come with the project, about the bundle's runs."""
+QUESTIONS = DATA / "questions.json"
+"""Questions about the bundle's runs, each with the address that answers it."""
 
 STORE_VARIABLE = "READOUT_ATLAS_STORE"
 """Environment variable that names the store to open or to build into."""

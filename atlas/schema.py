@@ -122,7 +122,7 @@ RUN_TABLES: tuple[Table, ...] = (
          "JumpReLU threshold: the feature fires where pre-activation times norm exceeds it."),
         ("contribution", _FINITE.format("contribution"),
          "Mean length the feature adds to a row, over all rows and snapshots, in units of "
-         "standardised rows: what Browse sorts by."),
+         "standardised rows."),
         ("profile", "VARCHAR", "Shape of the life: persistent, transitional, early-decaying, "
                                "late-emerging, mixed or inactive, from the decoder norm (§8.2)."),
         ("birth_step", "INTEGER", "First step at which the decoder norm is at least half its "

@@ -238,9 +238,10 @@ def edges_of(
 ) -> list[tuple[float, float, float, float]]:
     """The edges x1, y1, x2, y2 of a polygon that a line across can cross.
 
-    A corner on the border of the map is moved out a little: points on the border belong to it.
+    A corner on the border of the map is moved out a hair: points on the border belong to it, and
+    the edges from there run as drawn.
     """
-    moved = [tuple(-0.01 if v <= 0 else 1.01 if v >= 1 else v for v in c) for c in corners]
+    moved = [tuple(-1e-6 if v <= 0 else 1 + 1e-6 if v >= 1 else v for v in c) for c in corners]
     pairs = zip(moved, moved[1:] + moved[:1], strict=True)
     return [(*one, *other) for one, other in pairs if one[1] != other[1]]
 

@@ -150,6 +150,8 @@ def spread_of(
     if math.isfinite(least) and low < least < high:
         mark = f'<u style="left:{100 * (least - low) / span:.1f}%"></u>'
         words = f"fires above {number(least, 2)}"
+    elif least >= high:
+        words = "none fires at this step"
     return wrap(
         f'<div class="atl-spread"><div class="cols" style="height:{height}px">{columns}</div>'
         f'{mark}</div><div class="atl-ends"><span>{number(low, 2)}</span><span>{words}</span>'

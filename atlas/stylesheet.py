@@ -83,6 +83,9 @@ CLASSES = """
 .atl-defs .name{font-weight:600;white-space:nowrap}
 .atl-defs .name.code{font-family:var(--atl-mono);font-weight:400;font-size:12px;padding-top:1px}
 .atl-defs .means{overflow-wrap:anywhere}
+.atl-asked{columns:2 32em;column-gap:44px;font-size:13px;line-height:1.45;max-width:92em;
+ margin:0;padding-left:24px}
+.atl-asked li{break-inside:avoid;margin-bottom:7px;padding-left:4px}
 .atl .tok,.atl .lab{unicode-bidi:isolate}
 [data-testid="stMain"] [data-testid="stMainBlockContainer"]{padding-top:1.1rem}
 .st-key-nav{position:relative;z-index:999991;max-width:calc(100% - 3rem)}
@@ -100,17 +103,6 @@ CLASSES = """
 .atl-prompt span.at{background:color-mix(in srgb,var(--atl-accent) 16%,transparent);
  border-bottom:2px solid var(--atl-accent)}
 .atl-prompt span.after{color:var(--atl-muted);opacity:.75}
-.atl-strip{position:relative}
-.atl-strip .line{position:absolute;left:-1%;right:-1%;border-top:1px solid var(--atl-muted)}
-.atl-strip .col{position:absolute;top:14px;transform:translateX(-50%)}
-.atl-strip .up{position:relative}
-.atl-strip .up i{position:absolute;bottom:0;left:12%;right:12%;background:var(--atl-accent)}
-.atl-strip .up b{position:absolute;left:-40%;right:-40%;text-align:center;
- font:400 10.5px var(--atl-mono);color:var(--atl-ink)}
-.atl-strip .down{margin-top:1px}
-.atl-strip .down i{display:block;margin:0 12%;background:var(--atl-muted);opacity:.5}
-.atl-strip s{display:block;text-align:center;text-decoration:none;margin:0 -60%;
- font:400 10.5px var(--atl-sans);color:var(--atl-muted)}
 .atl-multi{position:relative;margin:8px 0 18px 20px}
 .atl-multi i{position:absolute;inset:0}
 .atl-multi u{position:absolute;left:0;right:0;border-top:1px solid var(--atl-grid)}
@@ -162,7 +154,6 @@ CLASSES = """
  .atl-facts,.atl-here{flex-wrap:wrap;gap:4px 18px}
  .atl-facts>div{text-align:left}
  .atl-bars .lab{max-width:120px}
- .atl-strip .col:nth-of-type(odd) s,.atl-strip .col:nth-of-type(odd) b{display:none}
  .atl-defs,.atl-defs[style]{column-gap:12px;grid-template-columns:minmax(70px,auto) 1fr !important}
  .atl-defs .name{white-space:normal}
 }

@@ -9,13 +9,14 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from atlas import browsing, changes, detail, feature_export, figures, flow, theme
+from atlas import browsing, changes, detail, feature_export, figures, rankings, theme
 from atlas.collections import Entry
 from atlas.columns import course_of, number_columns
 from atlas.detail import RowCourse
 from atlas.examples import Examples
 from atlas.examples import examples as examples_of
 from atlas.kept import Known, known
+from atlas.life_marks import Span
 from atlas.matches import MatchInfo, matches_of, other_runs
 from atlas.near_rows import NearRows
 from atlas.near_rows import nearest_rows as read_near
@@ -73,7 +74,7 @@ def life_skeleton(digest: str, run: str, dark: bool) -> dict:
              for k in range(len(card.steps))]
         )
     n_rows = len(opened.token_texts(card.model))
-    window = None if card.window is None else figures.Span(
+    window = None if card.window is None else Span(
         card.window.from_step, card.window.to_step
     )
     return figures.life_skeleton(card.steps, bands, n_rows, theme.palette(dark), window=window)
@@ -88,9 +89,9 @@ def not_derived(run: str) -> str:
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
-def promoted_null(digest: str, run: str) -> flow.Null | None:
+def promoted_null(digest: str, run: str) -> rankings.Null | None:
     """What random directions promote in the run's rows."""
-    return flow.null_of(store().null_of(run))
+    return rankings.null_of(store().null_of(run))
 
 
 @st.cache_data(max_entries=256, show_spinner=False)

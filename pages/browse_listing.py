@@ -66,8 +66,12 @@ class Listing:
     @cached_property
     def parameters(self) -> dict[str, str]:
         """The address of this list, without the page."""
-        own = {name: st.query_params[name] for name in ("view", "colour", "columns", "strips")
-               if st.query_params.get(name)}
+        own = {
+            "view": MAP if self.on_map else "",
+            "colour": self.colour if st.query_params.get("colour") else "",
+            "columns": ",".join(self.columns),
+            "strips": ",".join(self.strips) if st.query_params.get("strips") else "",
+        }
         first = {"run": self.view.run, "step": str(self.view.step)}
         if shared.as_tables():
             first["charts"] = "tables"
@@ -77,7 +81,7 @@ class Listing:
         """A link to the first page of this list with some parameters changed; None drops one."""
         found = {**self.parameters, **changes}
         kept = {name: value for name, value in found.items() if value}
-        return f"?{urlencode(kept, safe='/:,;.!+')}"
+        return f"?{urlencode(kept, safe='/:,;.!')}"
 
     def wishing(self, **changes: object) -> str:
         """A link to the first page of this list with another wish."""

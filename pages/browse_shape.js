@@ -23,6 +23,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
   });
   let sent = values.join("");
   const W = Math.max(280, box.clientWidth || 520);
+  const held = [...box.querySelectorAll("circle")].indexOf(parentElement.activeElement);
   box.replaceChildren();
   box.classList.toggle("empty", !given);
   const svg = make("svg", box, { viewBox: `0 0 ${W} ${H + TOP + 20}`, role: "group",
@@ -102,4 +103,9 @@ export default function ({ data, parentElement, setTriggerValue }) {
     show();
   };
   show();
+  if (held >= 0 && knots[held]) { // drawn anew after Enter: the focus stays where it was
+    knots[0].setAttribute("tabindex", -1);
+    knots[held].setAttribute("tabindex", 0);
+    knots[held].focus();
+  }
 }

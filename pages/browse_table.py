@@ -88,7 +88,8 @@ def draw_pages(page: Page, number: int) -> None:
     st.session_state["browse_page"] = number
     pages = -(-page.total // ROWS)
     st.pagination(
-        pages, key="browse_page", width=34 * min(pages, 7) + 120,
+        pages, key="browse_page",
+        width="content" if pages > 4 else 228,  # a narrower one leaves out the middle
         on_change=shared.writes("page", "browse_page", lambda v: v if v > 1 else None),
     )
 
@@ -138,7 +139,7 @@ def _counted(listing: Listing, page: Page) -> str:
     rest = "pass. Click one to open it." if page.total else "pass."
     if wish.text.strip().startswith("#") and page.total == 1:
         rest = "passes. Click it to open it."
-    if wish.like is not None and page.order.measure is LIKENESS:
+    if wish.like is not None and page.order.measure.name == LIKENESS.name:
         null = chance_cosine(view.card.d_sae - 1, view.card.d_model)
         rest = (f"are nearest to feature {wish.like}. The best of {view.card.d_sae - 1:,} random "
                 f"directions has a cosine of {null:.2f}: its null.")

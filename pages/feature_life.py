@@ -9,6 +9,7 @@ import pandas as pd
 from atlas import figures, markup, matrices
 from atlas.chance import pair_cosine
 from atlas.changes import LEAST, Change
+from atlas.life_marks import Level, Other
 from atlas.records import FeatureCard, RunCard
 from pages import answers, shared
 
@@ -37,9 +38,9 @@ def draw(view: shared.Here, card: FeatureCard, over: tuple[int, ...]) -> None:
         numbers(card.to_terminal),
         card.info.birth_floor_step,
         contribution if any(v is not None for v in contribution) else (),
-        [figures.Level(c.step, c.low_step, c.high_step, c.p) for c in changes],
+        [Level(c.step, c.low_step, c.high_step, c.p) for c in changes],
         [
-            figures.Other(f"#{other}", norm)
+            Other(f"#{other}", norm)
             for other, norm in zip(
                 over, answers.norms(view.store.digest, view.run, over), strict=True
             )
@@ -109,6 +110,7 @@ def draw_matrix(view: shared.Here, card: FeatureCard) -> str:
         ),
         "feature_turns",
         f"cosine of the directions of feature {card.info.feature} at every two snapshots",
+        width=matrices.WIDTH,
         table=lambda: pd.DataFrame(
             {"step": steps, **{f"{s:,}": row for s, row in zip(steps, square, strict=True)}}
         ),

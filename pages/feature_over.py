@@ -2,7 +2,8 @@
 
 import streamlit as st
 
-from atlas import figures, markup
+from atlas import markup
+from atlas.life_marks import MOST_OTHERS
 from atlas.records import FeatureCard
 from pages import shared
 
@@ -26,17 +27,17 @@ def read(view: shared.Here, feature: int) -> tuple[int, ...]:
             f"{view.run} has the features 0 to {view.card.d_sae - 1:,}.",
             "bad",
         )
-    if len(found) > figures.MOST_OTHERS:
+    if len(found) > MOST_OTHERS:
         shared.say(
-            f"Only {figures.MOST_OTHERS} other features can be told apart in one figure; the "
+            f"Only {MOST_OTHERS} other features can be told apart in one figure; the "
             "first of them are drawn."
         )
-    return tuple(found[: figures.MOST_OTHERS])
+    return tuple(found[: MOST_OTHERS])
 
 
 def draw(card: FeatureCard, over: tuple[int, ...]) -> None:
     """A popover that says whose norms are drawn beside this one's."""
-    near = ",".join(map(str, card.neighbours.features[: figures.MOST_OTHERS].tolist()))
+    near = ",".join(map(str, card.neighbours.features[: MOST_OTHERS].tolist()))
 
     def written() -> None:
         typed = st.session_state["feature_over"].replace("#", "").replace(";", ",")
@@ -45,7 +46,7 @@ def draw(card: FeatureCard, over: tuple[int, ...]) -> None:
     label = "Compare lives" if not over else f"Compared with {', '.join(f'#{f}' for f in over)}"
     with st.popover(label, type="tertiary", key="feature_compare"):
         st.html(markup.wrap(markup.caption(
-            "", f"Draw the norms of up to {figures.MOST_OTHERS} other features over this one's."
+            "", f"Draw the norms of up to {MOST_OTHERS} other features over this one's."
         )))
         st.session_state["feature_over"] = ", ".join(map(str, over))
         st.text_input(

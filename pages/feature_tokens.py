@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from atlas import flow, markup, strips
+from atlas import flow, markup, rankings, strips
 from atlas.chance import chance_cosine
 from atlas.markup import Bar, HeatCell, HeatColumn
 from atlas.records import FeatureCard, FeatureInfo, RunCard, TokenList
@@ -12,7 +12,7 @@ from pages import answers, shared
 
 # Snapshots of the heat table; more would not fit their tokens at 1280 pixels.
 COLUMNS = 15
-RANKS = flow.RANKS
+RANKS = rankings.RANKS
 FIRING = 14
 WAYS = {"flow": "as strands", "table": "as a table"}
 """How the tokens through training are shown: values of `tokens` in the address."""
@@ -80,7 +80,9 @@ def flow_caption(view: shared.Here, card: FeatureCard) -> str:
 def draw_flow(view: shared.Here, card: FeatureCard) -> None:
     """Strands from snapshot to snapshot, and what is kept beside what chance keeps."""
     null = answers.promoted_null(view.store.digest, view.run)
-    rankings = [flow.Ranking(f.tokens.tolist(), f.texts, f.values.tolist()) for f in card.promoted]
+    lists = [
+        rankings.Ranking(f.tokens.tolist(), f.texts, f.values.tolist()) for f in card.promoted
+    ]
 
     def opened() -> None:
         k, rank = flow.place_of(st.session_state.get("feature_flow")) or (-1, 0)
@@ -89,7 +91,7 @@ def draw_flow(view: shared.Here, card: FeatureCard) -> None:
 
     shared.chart(
         flow.flow_figure(
-            card.steps, rankings, view.step, view.palette, null,
+            card.steps, lists, view.step, view.palette, null,
             [not rate > 0 for rate in card.rate],
         ),
         "feature_flow",

@@ -94,26 +94,32 @@ def draw_through_training(
 
 def draw_once(view: shared.Here, card: FeatureCard) -> Missing:
     """The page of a feature of one snapshot: its tokens stand where a life would be drawn."""
-    one = [("life", "one snapshot has no life to draw")]
-    return one + draw_lists(view, card, near=True)
+    missing = [("life", "one snapshot has no life to draw")]
+    one, two, three = st.columns([1, 1, 1.1], gap="large")
+    with one:
+        firing = feature_tokens.draw_firing(view, card, 2 * feature_tokens.FIRING)
+        missing.append(("activations", firing))
+    with two:
+        feature_tokens.draw_promoted(view, card)
+        feature_tokens.draw_suppressed(view, card)
+    with three:
+        feature_near.draw_neighbours(view, card)
+        missing.append(("other runs", feature_near.draw_matches(view, card)))
+    st.space("small")
+    missing.append(("examples", feature_examples.draw(view, card)))
+    return missing
 
 
-def draw_lists(view: shared.Here, card: FeatureCard, near: bool = False) -> Missing:
+def draw_lists(view: shared.Here, card: FeatureCard) -> Missing:
     """The tokens at the step, then the feature in text and in other runs."""
     missing = []
-    columns = st.columns([1, 1, 1.1], gap="large")
-    with columns[0]:
-        most = 2 * feature_tokens.FIRING if near else feature_tokens.FIRING
-        missing.append(("activations", feature_tokens.draw_firing(view, card, most)))
-    with columns[1]:
+    one, two, three = st.columns([1, 1, 1.1], gap="large")
+    with one:
+        missing.append(("activations", feature_tokens.draw_firing(view, card)))
+    with two:
         feature_tokens.draw_promoted(view, card)
-        if near:
-            feature_tokens.draw_suppressed(view, card)
-    with columns[2]:
-        if near:
-            feature_near.draw_neighbours(view, card)
-        else:
-            feature_tokens.draw_suppressed(view, card)
+    with three:
+        feature_tokens.draw_suppressed(view, card)
     st.space("small")
     left, right = st.columns([1.5, 1], gap="large")
     with left:

@@ -94,7 +94,7 @@ def _form(
     names = [found.name for found in readable] or [FIRST]
     before = holding[0] if len(holding) == 1 and len(numbers) == 1 else None
     entry = before.collection.entry(view.run, kind, numbers[0]) if before else None
-    mark = "many" if len(numbers) > 1 or kind == "many" else f"{kind}_{numbers[0]}"
+    mark = "many" if len(numbers) > 1 else f"{kind}_{numbers[0]}"
     keys = {name: f"keep_{name}_{mark}" for name in ("list", "tags", "note")}
     last = st.session_state.get("last_kept")
     chosen = before.name if before else last if last in names else names[0]

@@ -1,8 +1,9 @@
-"""Method: the words, the formulas, what every column means, what the tool cannot show."""
+"""Method: the words, questions to start from, the formulas, the columns, the limits."""
 
 import streamlit as st
 
 from atlas import markup
+from atlas.questions import questions_about
 from pages import answers, shared
 
 WORDS = (
@@ -101,6 +102,22 @@ def formulas() -> str:
     return markup.wrap(f'<table class="atl-table">{rows}</table>')
 
 
+def draw_questions(view: shared.Here) -> None:
+    """Questions about the bundle's runs, each a link to its answer; none for other stores."""
+    found = questions_about(card.run for card in view.store.runs() if not card.problem)
+    if not found:
+        return
+    rows = "".join(
+        f"<li>{markup.link(q.text, shared.href(q.page, view, **q.parameters))}</li>" for q in found
+    )
+    shared.caption(
+        "Questions to start from.",
+        "Each opens the view that answers it; its address says how it was asked.",
+    )
+    st.html(markup.wrap(f'<ol class="atl-asked">{rows}</ol>'))
+    st.space("small")
+
+
 def main() -> None:
     """Draw the page."""
     view = shared.here()
@@ -116,6 +133,7 @@ def main() -> None:
         shared.caption("How to read a feature.")
         st.html(markup.definitions(READING))
     st.space("small")
+    draw_questions(view)
     shared.caption("The formulas.", "Row k is snapshot k; W_E and W_D are the dictionary's.")
     st.html(formulas())
     st.space("small")

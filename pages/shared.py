@@ -279,7 +279,7 @@ def _manner() -> dict[str, str]:
     return {"charts": "tables"} if as_tables() else {}
 
 
-def href(page: str, view: Here, **parameters: object) -> str:
+def href(page: str, view: Here, /, **parameters: object) -> str:
     """A relative address for plain links inside fragments, without what the page last showed."""
     path = "" if page == "browse" else page
     found = {"run": view.run, "step": view.step, **_manner(), **parameters}
@@ -305,7 +305,7 @@ def full_link() -> str:
     card = next((card for card in store().runs() if card.run == now.get("run")), None)
     if card is not None:
         now["hash"] = card.hash[:HASH]
-    return f"{base}?{urlencode(now)}" if now else base
+    return f"{base}?{urlencode(now, errors='replace')}" if now else base
 
 
 def picked(key: str) -> int | None:

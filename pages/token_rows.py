@@ -35,13 +35,23 @@ class Row:
     """None where the store has none."""
     missing: str = ""
     """Why there are no parts."""
+    cut: bool = False
+    """Only a part of the run's code is kept, so that the parts are not all of them."""
 
     @property
     def explained(self) -> np.ndarray | None:
-        """(K,) share of the row that is explained, from the store or else from the parts."""
-        if self.course is not None and not np.isnan(self.course.explained).all():
-            return self.course.explained
-        return None if self.parts is None else self.parts.explained
+        """(K,) share of the row that the whole dictionary explains, None where not known.
+
+        The sum of the parts when they are all there, else what the store keeps, which is rounded.
+        """
+        if self.parts is not None and not (self.cut and self.course is not None):
+            return self.parts.explained
+        return None if self.course is None else self.course.explained
+
+    @property
+    def digits(self) -> int:
+        """Digits of a percentage that are known of it."""
+        return 1 if self.parts is not None and not self.cut else 0
 
 
 def read_row(view: shared.Here, card: TokenCard) -> Row:
@@ -50,13 +60,13 @@ def read_row(view: shared.Here, card: TokenCard) -> Row:
     course = answers.row_course(view.store.digest, view.run, card.token)
     cheap = row_parts.numbers_to_read(card, view.card.d_model) <= row_parts.CHEAP
     if not cheap and not st.session_state.get("token_parts"):
-        return Row(card, built, None, course)
+        return Row(card, built, None, course, cut=bool(view.card.cut))
     try:
         with st.spinner("Reading the row and its features at every snapshot"):
             parts = answers.row_parts(view.store.digest, view.run, card.token)
     except AtlasError as error:
-        return Row(card, built, None, course, shared.sentence(error))
-    return Row(card, built, parts, course)
+        return Row(card, built, None, course, shared.sentence(error), bool(view.card.cut))
+    return Row(card, built, parts, course, cut=bool(view.card.cut))
 
 
 def contributions(card: TokenCard) -> np.ndarray:

@@ -49,7 +49,7 @@ def draw_header(view: shared.Here, row: Row) -> None:
         Fact("turn to come", markup.number(float(course.to_terminal[k]), 2),
              f"1 − cosine of the row at {view.when} and at the last snapshot.")
         if course and len(card.steps) > 1 else None,
-        Fact("explained", markup.share(float(explained[k]))
+        Fact("explained", markup.share(float(explained[k]), row.digits)
              if explained is not None else markup.NOT_AVAILABLE,
              f"Share of the row at {view.when} that the dictionary explains: 1 − |x − x̂|² / |x|²."),
     ]

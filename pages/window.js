@@ -218,6 +218,7 @@ export default function ({ data, setTriggerValue }) {
   const state = window.readoutAtlas;
   const tell = () => {
     const scheme = shown();
+    document.documentElement.style.colorScheme = scheme; // popovers stand outside the app
     for (const made of document.querySelectorAll(".atl-sheet, .atl-tour, .atl-ring")) {
       made.style.colorScheme = scheme;
     }

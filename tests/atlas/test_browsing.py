@@ -268,7 +268,7 @@ def test_a_lasso_against_a_slow_twin(store):
     def inside(corners, x, y):
         """Crossing number, written out."""
         odd = False
-        corners = [[-0.01 if v == 0 else 1.01 if v == 1 else v for v in c] for c in corners]
+        corners = [[-1e-6 if v == 0 else 1 + 1e-6 if v == 1 else v for v in c] for c in corners]
         for i, (x1, y1) in enumerate(corners):
             x2, y2 = corners[(i + 1) % len(corners)]
             if (y1 > y) != (y2 > y) and x < (x2 - x1) * (y - y1) / (y2 - y1) + x1:

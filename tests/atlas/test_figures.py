@@ -20,15 +20,13 @@ from atlas.courses import (
 from atlas.figures import (
     PANELS,
     Band,
-    Level,
     Life,
-    Other,
-    Span,
     life,
     life_skeleton,
     log_rates,
     unchecked,
 )
+from atlas.life_marks import Level, Other, Span
 from atlas.theme import DARK, LIGHT, contrast
 
 STEPS = [0, 1, 4, 16, 64, 143_000]
@@ -86,6 +84,17 @@ def test_a_change_of_level_is_a_diamond_on_its_interval() -> None:
     assert "90 %: 1 to 16" in trace["text"][0]
     top = figure["layout"]["yaxis"]["range"][1]
     assert all(1.2 < y < top for y in trace["y"] if y is not None)  # over the line, in the panel
+
+
+def test_brackets_that_touch_lie_in_two_rows() -> None:
+    skeleton = life_skeleton(STEPS, bands(), 4096, LIGHT)
+    found = replace(a_life(), changes=[Level(1, 0, 4, 0.01), Level(16, 4, 16, 0.01),
+                                       Level(64, 64, 64, 0.01)])
+    (trace,) = (t for t in life(skeleton, STEPS, found, 16, 4096, LIGHT)["data"]
+                if t.get("name") == "change of level")
+    rows = [y for y, symbol in zip(trace["y"], trace["marker"]["symbol"], strict=True)
+            if symbol == "diamond"]
+    assert rows[0] == rows[2] > rows[1] > 1.2
 
 
 def test_other_lives_are_thin_named_and_inside_the_panel() -> None:

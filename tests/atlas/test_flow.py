@@ -12,17 +12,12 @@ from atlas.flow import (
     FILLED,
     HOLLOW,
     LETTER,
-    RANKS,
-    Null,
-    Ranking,
     flow_figure,
-    kept,
-    null_of,
     place_of,
     placed_names,
     shortened,
-    stays,
 )
+from atlas.rankings import RANKS, Null, Ranking, kept, null_of, stays
 from atlas.records import PromotedNull
 from atlas.theme import DARK, LIGHT, contrast
 

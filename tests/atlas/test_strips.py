@@ -35,7 +35,9 @@ def test_columns_stand_for_counts_and_grey_ones_do_not_fire() -> None:
 
 @pytest.mark.parametrize("least", [math.nan, 0.5, 9.0])
 def test_a_bar_outside_the_spread_is_not_drawn(least: float) -> None:
-    assert "fires above" not in spread_of([1, 2], [1.0, 2.0, 3.0], least)
+    html = spread_of([1, 2], [1.0, 2.0, 3.0], least)
+    assert "fires above" not in html
+    assert ("none fires at this step" in html) == (least == 9.0)
 
 
 def test_equal_activations_still_have_a_spread() -> None:

@@ -18,13 +18,17 @@ def store(tiny_store: Path) -> Store:
     return Store.open(tiny_store)
 
 
-def plainly(store: Store, text: str, match: str) -> set[int]:
+@pytest.fixture(scope="module")
+def tokens(store: Store) -> list[tuple[str | None, str]]:
+    cards = [store.token(SEED0, token) for token in range(V)]
+    return [(card.plain, card.text) for card in cards]
+
+
+def plainly(tokens: list[tuple[str | None, str]], text: str, match: str) -> set[int]:
     """The slow way: every token, one rule at a time."""
     wanted, found = text.replace("␣", " "), set()
     drawn = wanted.replace(" ", "␣")
-    for token in range(V):
-        card = store.token(SEED0, token)
-        plain, shown = card.plain, card.text
+    for token, (plain, shown) in enumerate(tokens):
         here = plain is not None
         exact = plain == wanted or shown == drawn
         word = here and plain.strip(" ").lower() == wanted.strip(" ").lower()  # type: ignore
@@ -37,10 +41,12 @@ def plainly(store: Store, text: str, match: str) -> set[int]:
 
 
 @pytest.mark.parametrize("match", MATCHES)
-def test_they_are_those_of_a_plain_loop(store: Store, match: str) -> None:
+def test_they_are_those_of_a_plain_loop(
+    store: Store, tokens: list[tuple[str | None, str]], match: str
+) -> None:
     for text in TEXTS:
         found = find_tokens(store, SEED0, text, match, MAX_LIMIT)["token"].tolist()
-        assert set(found) == plainly(store, text, match), (text, match)
+        assert set(found) == plainly(tokens, text, match), (text, match)
         assert len(found) == len(set(found))
 
 

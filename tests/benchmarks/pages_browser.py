@@ -90,7 +90,9 @@ def acts(reader: Reader, address: str, run: str, features: list[int]) -> None:
     browse()
     reader.does("sort", lambda t: reader.choose("browse_sort", 1 + t))
     browse()
-    reader.does("page", lambda t: page.get_by_test_id("stPaginationNext").click())
+    further = page.get_by_test_id("stPaginationNext")
+    if further.count():  # a small store has one page
+        reader.does("page", lambda t: further.click())
     browse()
     slider = page.locator(".st-key-step").get_by_role("slider").first
     slider.focus()

@@ -40,12 +40,12 @@ class Session:
         link = await connect(where, subprotocols=["streamlit"], max_size=None, compression=None)
         return cls(link)
 
-    async def ask(self, page: str, **parameters: object) -> float:
+    async def ask(self, path: str, /, **parameters: object) -> float:
         """Open an address and read it to its end; seconds."""
         asked = BackMsg()
         rerun = asked.rerun_script
         rerun.query_string = urlencode(parameters)
-        rerun.page_name = "" if page == "browse" else page
+        rerun.page_name = "" if path == "browse" else path
         rerun.cached_message_hashes.extend(sorted(self.known))
         rerun.context_info.url = "http://127.0.0.1/" + rerun.page_name
         begun = time.perf_counter()

@@ -140,7 +140,8 @@ def rest(page: "Page", idle: bool = True, quiet: int = QUIET) -> None:
 
 
 def timed(
-    visit: Visit, act: Callable[[], None], pid: int, until: str = "", answered: bool = True
+    visit: Visit, act: Callable[[], None], pid: int, until: str = "", answered: bool = True,
+    quiet: int = QUIET,
 ) -> Seen:
     """Do one act of the reader and wait for what it paints.
 
@@ -149,8 +150,9 @@ def timed(
         pid: the server's process.
         until: a condition in JavaScript that must hold before the page can be done.
         answered: whether a run of the script must end before the page can be done.
+        quiet: milliseconds without a change to wait for; they are not counted.
     """
-    rest(visit.page)
+    rest(visit.page, answered)
     visit.page.wait_for_timeout(250)  # what trails from the act before
     runs, cpu = visit.runs, cpu_of(pid)
     before = visit.page.evaluate("window.atlasWatch.bytes")
@@ -163,7 +165,7 @@ def timed(
         raise AssertionError("the act was not answered")
     if until:
         visit.page.wait_for_function(until, timeout=SLOW, polling=20)
-    rest(visit.page, idle=answered)
+    rest(visit.page, answered, quiet)
     visit.page.wait_for_timeout(30)
     act_at, painted, received = visit.page.evaluate(
         "[window.atlasWatch.act, window.atlasWatch.painted, window.atlasWatch.bytes]"

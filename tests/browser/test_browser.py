@@ -96,7 +96,7 @@ def test_one_cell_can_be_clicked_again_and_again(visit: Visit, store: Store) -> 
 
 def test_a_token_in_a_fragment_opens_within_the_session(visit: Visit, store: Store) -> None:
     run = first_run(store)
-    visit.open(f"feature?run={run}")
+    visit.open(f"feature?run={run}&tokens=table")
     before = visit.runs
     link = visit.page.locator(".atl-heat td a").last
     wanted = parse_qs(urlsplit(link.get_attribute("href") or "").query)["token"][0]

@@ -8,7 +8,7 @@ from streamlit.testing.v1 import AppTest
 from atlas import collections as c
 from atlas import shelf
 from atlas.collections import Collection, Entry
-from atlas.places import COLLECTIONS_VARIABLE
+from atlas.places import COLLECTIONS_VARIABLE, STORE_VARIABLE
 from atlas.store import Store
 from pages import list_actions
 from tests.pages.test_pages import Open, asked, calm, open_page, text_of
@@ -135,6 +135,27 @@ def test_a_token_is_kept_from_its_page(open_page: Open) -> None:
     again.button(key="keep_out_kept").click().run()
     calm(again)
     assert shelf.own()[0].collection == Collection("kept")
+
+
+def test_several_features_are_kept_at_once(
+    tiny_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(STORE_VARIABLE, str(tiny_store))
+
+    def page() -> None:
+        from pages import keeping, shared
+
+        keeping.keep_many(shared.here(), [4, 2, 9])
+
+    app = AppTest.from_function(page, default_timeout=60)
+    app.query_params["run"] = SEED0
+    calm(app.run()).text_area(key="keep_note_many").set_value("all of these")
+    app.button(key="FormSubmitter:keep_many_form-Keep").click().run()
+    assert "3 features are in “kept”." in text_of(calm(app))
+    found = shelf.own()[0].collection
+    assert found is not None
+    assert [(e.number, e.note) for e in found.entries] == [
+        (n, "all of these") for n in (2, 4, 9)]
 
 
 def test_where_none_can_be_kept_the_file_is_handed_out(

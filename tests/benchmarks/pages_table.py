@@ -1,0 +1,185 @@
+"""The figures of `bench_pages` as a page: what, target, seen, and whether it is met."""
+
+from typing import Any
+
+BUDGETS = {
+    "filter": 0.3, "sort": 0.3, "page": 0.3, "row to feature": 0.7,
+    "neighbour to next feature": 0.6, "next with n": 0.6, "cold landing": 2.0,
+    "cold deep link": 3.5,
+}
+"""Seconds from the act to the painted page."""
+WORDS = {
+    "filter": "filter Browse by a text",
+    "sort": "sort Browse by another measure",
+    "page": "next page of Browse",
+    "step of Browse": "another step, Browse ranked anew",
+    "row to feature": "row of Browse to its feature",
+    "next with n": "next feature of the list, by its key",
+    "neighbour to next feature": "neighbour to next feature",
+    "step of Feature": "another step of a feature",
+    "token search": "search a token on Token",
+    "map opening": "open the map of Browse",
+    "cold landing": "cold landing page",
+    "cold deep link": "cold deep link to a feature",
+    "cold landing, tour shown": "cold landing page, first visit (the tour is shown)",
+}
+BYTES, CPU, RUNS = 100_000, 90.0, 1
+CROWD = {"browse": 0.8, "feature": 2.0}
+MEMORY, SESSION = 350.0, 1.0
+PAGES = {"one": 15.0, "many": 25.0}
+TOKEN = {"one": 10.0, "many": 50.0}
+
+
+def verdict(seen: float, target: float) -> str:
+    """Whether a target is met, and by how much it is missed."""
+    return "met" if seen <= target else f"**{seen / target:.1f} × the target**"
+
+
+def written(figures: dict[str, Any]) -> str:
+    """All tables that there are figures for."""
+    lines = [
+        "# The pages at full shape",
+        "",
+        f"`make bench-pages` wrote this on {figures['measured']}; {figures['machine']}.",
+        "",
+        f"{figures['shape']}, run `{figures['run']}`, made up by "
+        "`tests/benchmarks/full_shape.py`. Load of the machine before and after each part: "
+        + "; ".join(f"{name} {before:.1f}, {after:.1f}"
+                    for name, (before, after) in figures["load"].items())
+        + ". Above 1 others were using it too, and seconds are longer than they would be.",
+    ]
+    for name, part in (("browser", _browser), ("queries", _queries), ("crowd", _crowd),
+                       ("memory", _memory), ("peer", _peer)):
+        if name in figures:
+            lines += ["", *part(figures)]
+    return "\n".join(lines) + "\n"
+
+
+def _browser(figures: dict[str, Any]) -> list[str]:
+    lines = [
+        "## From the click to the painted page",
+        "",
+        "In a headless Chromium without a GPU, by its own clock: from the press to the second "
+        "animation frame after the last change of the document or of a canvas; the wait that makes "
+        "sure that nothing follows is not counted. Cold: a browser with nothing kept, from the "
+        "start of the navigation, on a server that has served before. Server time is the "
+        "processor time of the whole server process. Budget for every line besides the seconds: "
+        f"{BYTES // 1000} kB, {RUNS} run of the script.",
+        "",
+        "| what | target, s | median, s | least to most | | kB | runs | server, ms |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name, row in figures["browser"].items():
+        target = BUDGETS.get(name)
+        said = "" if target is None else verdict(row["median"], target)
+        extra = "" if row["bytes"] <= BYTES else " **over**"
+        lines.append(
+            f"| {WORDS[name]} | {'' if target is None else target} | **{row['median']:.2f}** | "
+            f"{row['least']:.2f} to {row['most']:.2f} | {said} | {row['bytes'] / 1000:.0f}{extra} "
+            f"| {row['runs']:.0f} | {row['cpu']:.0f} |"
+        )
+    feature = figures["browser"].get("next with n")
+    if feature:
+        lines += ["", f"Server time of one feature rerun: {feature['cpu']:.0f} ms, target "
+                  f"{CPU:.0f}: {verdict(feature['cpu'], CPU)}. A population page (target 1.5 s) "
+                  "is not part of the atlas yet."]
+    return lines
+
+
+def _queries(figures: dict[str, Any]) -> list[str]:
+    found = figures["queries"]
+    lines = [
+        "## Questions to the store",
+        "",
+        "Processor milliseconds of all that a page asks, what is computed from the answers "
+        "included. `next`: another feature, token or list of a run that was looked at before. "
+        f"`nothing kept`: every cache of answers emptied before. {found['runs']} runs: the one "
+        "file under as many names (hard links), a catalog of as many rows.",
+        "",
+        f"| page | target, 1 run | next | of it DuckDB | queries | nothing kept | queries | "
+        f"target, {found['runs']} runs | next | nothing kept |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name, one in found["one"].items():
+        many = found["many"][name]
+        if "cold" not in one:
+            continue
+        targets = TOKEN if "token" in name or name == "Token, search" else PAGES
+        lines.append(
+            f"| {name} | {targets['one']:.0f} | **{one['next']:.1f}** "
+            f"({verdict(one['next'], targets['one'])}) | {one['next_duckdb']:.1f} | "
+            f"{one['next_queries']:.0f} | {one['cold']:.1f} | {one['cold_queries']:.0f} | "
+            f"{targets['many']:.0f} | **{many['next']:.1f}** "
+            f"({verdict(many['next'], targets['many'])}) | {many['cold']:.1f} |"
+        )
+    every = found["many"]["token in every run"]
+    lines += ["", f"Features that promote a token, asked of all {found['runs']} runs one after "
+              f"another: {every['next']:.0f} ms, target {TOKEN['many']:.0f}: "
+              f"{verdict(every['next'], TOKEN['many'])}."]
+    return lines
+
+
+def _crowd(figures: dict[str, Any]) -> list[str]:
+    lines = [
+        "## Twenty readers at once",
+        "",
+        "Protocol clients that think 0 to 5 s between requests; the time is from the request to "
+        "the end of the script's run, all messages read. Clients and server share the machine.",
+        "",
+        "| page | one reader, median s | twenty, median s | target p95, s | p95, s | | requests | "
+        "server, ms each |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for page, row in figures["crowd"].items():
+        lines.append(
+            f"| {page.capitalize()} | {row['alone']:.2f} | {row['p50']:.2f} | {CROWD[page]} | "
+            f"**{row['p95']:.2f}** | {verdict(row['p95'], CROWD[page])} | {row['runs']} | "
+            f"{row['cpu']:.0f} |"
+        )
+    return lines
+
+
+def _memory(figures: dict[str, Any]) -> list[str]:
+    row = figures["memory"]
+    return [
+        "## Memory of the server",
+        "",
+        "Resident megabytes, mapped pages of the files included. The runs are hard links to one "
+        "file, each opened and asked on its own.",
+        "",
+        "| what | target | seen | |",
+        "|---|---|---|---|",
+        f"| started, one session, nothing asked | | {row['started']:.0f} | |",
+        f"| {row['runs']} runs, Browse and Feature of each | {MEMORY:.0f} | "
+        f"**{row['visited']:.0f}** | {verdict(row['visited'], MEMORY)} |",
+        f"| per further session of {row['held']} held | {SESSION:.0f} | "
+        f"**{row['per_session']:.2f}** | {verdict(row['per_session'], SESSION)} |",
+    ]
+
+
+def _peer(figures: dict[str, Any]) -> list[str]:
+    peer = figures["peer"]
+    head = ["## Beside the static atlas", ""]
+    if peer is None:
+        return [*head, "Left out: no copy of its repository was named (`--peer DIR`)."]
+    ours = figures.get("browser", {})
+    sizes = peer["sizes"]
+    lines = [
+        *head,
+        "crosscoder-atlas-1b, one dictionary on static files, in the same browser; its own page "
+        "and script over data of this shape in its own formats: an index of "
+        f"{sizes['index'] / 1e6:.1f} MB, shards of {sizes['shard'] / 1e6:.1f} MB, snippets of "
+        f"{sizes['snippets'] / 1e6:.0f} MB, which the first feature loads whole. It has no "
+        "snapshots to choose, seeds, prompts or links to a filtered list. Both are served from "
+        "this machine: over a network its megabytes weigh more.",
+        "",
+        "| what | static: median, s | MB | here: median, s | kB |",
+        "|---|---|---|---|---|",
+    ]
+    same = {"row to first feature": "row to feature"}
+    for name, row in peer["acts"].items():
+        mine = ours.get(same.get(name, name))
+        here = ("| |" if mine is None
+                else f"{mine['median']:.2f} | {mine['bytes'] / 1000:.0f} |")
+        lines.append(f"| {name} | {row['median']:.2f} | {row['bytes'] / 1e6:.1f} | {here}")
+    return lines
