@@ -146,7 +146,8 @@ _SEEDS = (
     ("seeds", "seeds it returns in", "s.seeds", COUNT,
      "Dictionaries of other seeds, alike in all else, in which the feature returned: its best "
      "partner there has it as its own best, and hardly any feature (1 in 100) of the same "
-     "dictionary turned at random, its rows' common axes kept, finds one as close. Not available: no other seed was matched."),
+     "dictionary turned at random, its rows' common axes kept, finds one as close. Not available: "
+     "no other seed was matched."),
     ("match_cosine", "cosine to its matches", "s.match_cosine", COSINE,
      "Mean cosine, over the dictionaries of other seeds, to the feature's partner where each is "
      "the other's best. Not available: no such partner."),

@@ -10,6 +10,7 @@ from pages import (
     browse_map,
     browse_strips,
     browse_table,
+    keeping,
     shared,
 )
 from pages.browse_listing import Listing
@@ -67,6 +68,7 @@ def draw_list(
         browse_table.draw(listing, page, columns, meanings)
         if listing.on_map:
             browse_table.draw_pages(page, number)
+        keeping.keep_many(listing.view, page.rows["feature"].tolist())
         return
     shared.say(
         "No feature passes these filters. Take one of them away with its ×, widen a range, or "

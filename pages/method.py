@@ -3,6 +3,7 @@
 import streamlit as st
 
 from atlas import markup
+from atlas.measures import DISTANCE, LIKENESS, MEASURES
 from atlas.questions import questions_about
 from pages import answers, shared
 
@@ -28,7 +29,7 @@ WORDS = (
     ("score", "A linear readout: one token's logit, or the difference of two."),
     ("contribution", "Of a feature to a score: activation × (hidden state · direction). Of a "
                      "feature to a row: activation × norm, the length it adds. In Browse, the mean "
-                     "of that over all rows and snapshots."),
+                     "of that over all rows, at the chosen step or over all snapshots."),
     ("base, residual", "What every row shares, and what the dictionary leaves out of the rows. "
                        "Both are always drawn."),
     ("gate", "Whether an explanation may be read: ρ below 0.5, and for two tokens the right sign."),
@@ -139,10 +140,15 @@ def main() -> None:
     st.space("small")
     shared.caption("The columns.", "In the words of the store itself.")
     found = answers.comments(view.store.digest)
-    tabs = st.tabs([title for name, title in TABLES.items() if name in found])
-    for tab, name in zip(tabs, [n for n in TABLES if n in found], strict=True):
+    shown = [name for name in TABLES if name in found]
+    *tabs, last = st.tabs([*(TABLES[name] for name in shown), "Measures of the view"])
+    for tab, name in zip(tabs, shown, strict=True):
         with tab:
             st.html(markup.definitions(list(found[name].items()), code=True))
+    with last:
+        st.html(markup.definitions([
+            (m.name, m.meaning) for m in (*MEASURES.values(), LIKENESS, DISTANCE) if not m.column
+        ], code=True))
 
 
 main()

@@ -45,8 +45,7 @@ def draw_table(view: shared.Here, cards: list[RunCard]) -> None:
     def opened() -> None:
         row = shared.picked("runs_table")
         if row is not None:
-            st.session_state["last_run"] = runs[row]
-            shared.address(run=runs[row], **dict.fromkeys(shared.OF_ONE_RUN))
+            shared.change_run(runs[row])
 
     c = st.column_config
     st.dataframe(

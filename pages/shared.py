@@ -52,7 +52,7 @@ OWN = {
 EVERYWHERE = ("run", "step", "charts", "hash")
 """Parameters that every page reads: the run, the step, charts=tables for figures as tables, and
 the hash that a copied link carries."""
-OF_ONE_RUN = ("feature", "over", "page", "hash")
+OF_ONE_RUN = ("feature", "over", "like", "lasso", "page", "hash")
 """Parameters that mean nothing in another run."""
 HASH = 12
 """Characters of a run's content hash in a copied link."""
@@ -263,7 +263,7 @@ def settle(view: Here, name: str, **parameters: object) -> None:
     st.session_state[f"last_{name}"] = {"run": view.run, **kept}
 
 
-def link_to(page: str, view: Here, **parameters: object) -> dict[str, str]:
+def link_to(page: str, view: Here, /, **parameters: object) -> dict[str, str]:
     """Parameters of a link to a page: this run and step, what the page last showed, changes."""
     last = dict(st.session_state.get(f"last_{page}", {}))
     if last.pop("run", view.run) != view.run:
@@ -289,10 +289,13 @@ def href(page: str, view: Here, /, **parameters: object) -> str:
 def change_run(run: str) -> None:
     """Show another run on the same page; called from callbacks. What is of one run is dropped."""
     st.session_state["last_run"] = run
-    address(run=run, **dict.fromkeys(OF_ONE_RUN))
+    gone = dict.fromkeys(OF_ONE_RUN)
+    if st.query_params.get("shape", "").startswith("f"):  # the life of a feature of that run
+        gone["shape"] = None
+    address(run=run, **gone)
 
 
-def go(page: str, view: Here, **parameters: object) -> None:
+def go(page: str, view: Here, /, **parameters: object) -> None:
     """Open another page within the session; called from callbacks, one run of the script."""
     st.switch_page(PAGES[page][1], query_params=link_to(page, view, **parameters))
 

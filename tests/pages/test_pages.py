@@ -169,7 +169,7 @@ def test_runs_show_quality_beside_its_null(open_page: Open) -> None:
 
 def test_the_method_page_uses_the_words_of_the_store(open_page: Open) -> None:
     shown = text_of(calm(open_page("method")))
-    assert "what Browse sorts by" in shown
+    assert "Mean length the feature adds to a row" in shown
     assert "exact = base" in shown
 
 
