@@ -31,7 +31,10 @@ except AtlasError as error:
     bar.draw(pages, None)
     bar.no_store(error)
     st.stop()
-bar.draw(pages, view)
+try:
+    bar.draw(pages, view)
+except AtlasError as error:
+    shared.say(shared.sentence(error), "bad")
 if odd := bar.unread(name):
     shared.say(odd)
 if view.card.problem and name != "runs":

@@ -62,23 +62,33 @@ FAVICON = Path(__file__).parent / "static" / "favicon.png"
 # --- the store ------------------------------------------------------------------------------
 
 
-def _follow(opened: Store) -> bool:
+@dataclass
+class _Followed:
+    """The store of this process, which follows the pointer of its folder."""
+
+    store: Store
+    trouble: str = ""
+    """Why the newest generation cannot be read; '' if it is the one that is read."""
+
+
+def _follow(found: _Followed) -> bool:
     """Pick up a new generation; a broken one leaves the old generation in place."""
     try:
-        opened.refresh()
-    except AtlasError:
-        return True
+        found.store.refresh()
+        found.trouble = ""
+    except AtlasError as error:
+        found.trouble = str(error)
     return True
 
 
 @st.cache_resource(show_spinner=False, validate=_follow, max_entries=2)
-def _opened(folder: str) -> Store:
-    return Store.open(folder)
+def _opened(folder: str) -> _Followed:
+    return _Followed(Store.open(folder))
 
 
 def store() -> Store:
     """The store of this process, at its newest generation."""
-    return _opened(str(store_from_environment()))
+    return _opened(str(store_from_environment())).store
 
 
 @dataclass(frozen=True)
@@ -86,6 +96,7 @@ class Here:
     """The view of this run of the script."""
 
     store: Store
+    """Held at one generation, whatever is published meanwhile."""
     card: RunCard
     step: int
     """The chosen snapshot's training step."""
@@ -113,13 +124,19 @@ class Here:
 
 def here() -> Here:
     """Read run and step from the address; what is not there is replaced and said."""
-    opened = store()
+    followed = _opened(str(store_from_environment()))
+    opened = followed.store.pin()
     cards = opened.runs()
     if not cards:
         raise NotFound(
             f"the store {store_from_environment()} holds no run; `readout-atlas build RUN` adds one"
         )
     problems = []
+    if followed.trouble:
+        problems.append(
+            "The store changed, and what it is now cannot be read, so this is what it was before: "
+            f"{followed.trouble}."
+        )
     asked = st.query_params.get("run")
     names = [card.run for card in cards]
     run = asked or st.session_state.get("last_run")
