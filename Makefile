@@ -13,7 +13,8 @@ TORCH_VERSION := 2.13.0
 TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 TORCH_BUILD ?= $(shell if [ "$$(uname -s)" != Linux ] || nvidia-smi >/dev/null 2>&1; then echo default; else echo cpu; fi)
 
-.PHONY: help setup demo test check format browser clean bench-precompute bench-precompute-kills peer
+.PHONY: help setup demo test check format browser clean bench bench-pages bench-precompute \
+  bench-precompute-kills peer
 help:            ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## */\t/' | expand -t 14
 
@@ -36,6 +37,11 @@ browser: $(VENV)/.ready-test ## a Chromium for the browser tests, where one can 
 	    && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null 2>&1; } \
 	  || $(PY) -m playwright install chromium >/dev/null 2>&1 \
 	  || echo "no Chromium could be installed: the browser tests will say that they are skipped"; }
+
+bench: bench-precompute bench-pages ## all benchmarks: store first, then the pages over it
+
+bench-pages: $(VENV)/.ready-test browser ## the pages over build/full-shape in a real browser; PEER=DIR beside the static atlas
+	@$(PY) -m tests.benchmarks.bench_pages $(if $(PEER),--peer $(PEER))
 
 bench-precompute: $(VENV)/.ready-test ## a made-up run of full shape: minutes and memory per stage (20 GB of disk)
 	@$(PY) -m tests.benchmarks.bench_precompute

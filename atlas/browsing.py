@@ -100,10 +100,12 @@ def _rows(
         if name not in COMMENTS and name not in MEASURES and name != "norm":
             raise InvalidValue(f"{name!r} is no column of a feature")
     stored = [name for name in columns if name in COMMENTS and name not in ("feature", "label")]
+    read = [f"{MEASURES[name].expression} AS {name}" if name in MEASURES else name
+            for name in stored]
     more = tuple(name for name in columns if name in MEASURES and name not in COMMENTS)
     table = store.ask(
         run,
-        f"SELECT {', '.join(['feature', 'label', *stored])} FROM {{run}}.feature "
+        f"SELECT {', '.join(['feature', 'label', *read])} FROM {{run}}.feature AS f "
         "WHERE feature IN (SELECT unnest($features::INTEGER[]))",
         features=features.tolist(),
     )
@@ -158,6 +160,13 @@ def categories(store: Store, run: str) -> dict[str, list[tuple[str, int]]]:
         pairs = zip(column.values, counts.tolist(), strict=True)
         found[name] = sorted(pairs, key=lambda pair: (-pair[1], pair[0]))
     return found
+
+
+def usual_distance(store: Store, run: str, k: int, shape: str) -> float | None:
+    """The distance from a shape that half of all lives stay within; None where none has one."""
+    values = selection(store, run, k, Wish(shape=shape)).values
+    known = values[np.isfinite(values)]
+    return float(np.median(known)) if len(known) else None
 
 
 def all_rows(

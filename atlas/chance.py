@@ -30,3 +30,10 @@ def pair_cosine(d: int) -> float:
     if d < 1:
         raise ValueError(f"needs at least one dimension, got d={d}")
     return 1.0 if d == 1 else float(betaincinv(0.5, (d - 1) / 2, 0.95) ** 0.5)
+
+
+def lists_by_chance(lists: int, listed: int, rows: int) -> float:
+    """How many of `lists` lists of `listed` different rows hold a row drawn at random."""
+    if lists < 0 or not 0 <= listed <= rows or rows < 1:
+        raise ValueError(f"no such lists: {lists} of {listed} among {rows} rows")
+    return lists * listed / rows

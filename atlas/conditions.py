@@ -2,14 +2,14 @@
 
 A list of conditions is in disjunctive form: groups of which one must hold, each of conditions
 that all must. `rate_final:0.01..,profile:late-emerging+mixed;birth_step:512..1024` is "rate from
-0.01 on and one of two profiles, or born between 512 and 1024"; `!` before a condition negates it.
+0.01 on and one of two profiles, or born between 512 and 1024"; `!` before a condition negates it,
+and `<` before the high end of a range leaves that end out.
 """
 
 import difflib
-import math
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -22,6 +22,7 @@ MOST = 24
 """Conditions that are kept."""
 LENGTH = 200
 """Characters of a typed text that are kept."""
+NUMBER = re.compile(r"-?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
 NONE = "none"
 """What the address calls a missing value."""
 
@@ -35,6 +36,8 @@ class Range:
     low: float | None = None
     high: float | None = None
     negated: bool = False
+    below: bool = False
+    """The high end does not belong to it: 0.1 to below 0.5, as a bar of a histogram holds."""
 
 
 @dataclass(frozen=True)
@@ -80,11 +83,26 @@ def clip(text: str, most: int = 60) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
+def whole(text: str | None) -> int | None:
+    """A whole number of an address, None for anything else: 1 to 11 of the digits 0 to 9, after a
+    minus or not."""
+    return int(text) if text is not None and re.fullmatch(r"-?[0-9]{1,11}", text) else None
+
+
 def names_near(name: str, known: Iterable[str], most: int = 8) -> str:
-    """The known names, the nearest first, as the end of a sentence that says what there is."""
+    """The known names nearest to one, the nearest first, as the end of a sentence that says what
+    there is. A measure is also known by the words that a page calls it."""
     known = list(known)
-    near = difflib.get_close_matches(name[:60], known, n=3, cutoff=0.5)
-    listed = near + [n for n in known if n not in near]
+    asked = name[:60].lower()
+
+    def likeness(other: str) -> float:
+        found = 0.0
+        for text in {other.lower(), MEASURES[other].words if other in MEASURES else other.lower()}:
+            part = len(asked) > 2 and (asked in text or text in asked)
+            found = max(found, part + difflib.SequenceMatcher(None, asked, text).ratio())
+        return found
+
+    listed = sorted(known, key=likeness, reverse=True)
     return ", ".join(listed[:most]) + (" …" if len(listed) > most else "")
 
 
@@ -102,6 +120,10 @@ def read_where(text: str, card: RunCard) -> tuple[Where, tuple[str, ...]]:
                 dropped += 1
                 continue
             found = _read(entry.strip(), card)
+            if isinstance(found, OneOf) and len(found.values) > MOST:
+                problems.append(f"More than {MOST} names of {found.name}; the first {MOST} are "
+                                "kept.")
+                found = replace(found, values=found.values[:MOST])
             if isinstance(found, str):
                 if len(problems) < 4:
                     problems.append(found)
@@ -140,11 +162,13 @@ def _read(entry: str, card: RunCard) -> Condition | str:
     if wrong or not values:
         there = ", ".join(v or NONE for v in allowed or ())
         return f"“{clip(entry)}” is left out: {name} is one of {there or 'the values listed'}."
-    return OneOf(name, values[:MOST], negated)
+    return OneOf(name, values, negated)
 
 
 def _read_range(entry: str, name: str, rest: str, negated: bool) -> Condition | str:
     low_text, dots, high_text = rest.partition("..")
+    below = high_text.startswith("<") and high_text != "<"
+    high_text = high_text[below:]
     low, high = number(low_text), number(high_text if dots else low_text)
     for text, value in ((low_text, low), (high_text, high)):
         if text.strip() and value is None:
@@ -152,17 +176,19 @@ def _read_range(entry: str, name: str, rest: str, negated: bool) -> Condition | 
                     f"such as {name}:0.1..0.5.")
     if low is not None and high is not None and low > high:
         return f"“{clip(entry)}” is left out: its range runs backwards."
+    if below and low == high:
+        return f"“{clip(entry)}” is left out: its range holds nothing."
     if not dots and low is None:
         return f"“{clip(entry)}” says nothing; write a range such as {name}:0.1..0.5."
-    return Range(name, low, high, negated)
+    return Range(name, low, high, negated, below)
 
 
 def number(text: str) -> float | None:
-    """A finite number that single precision can hold, else None."""
-    try:
-        value = float(text) if len(text) <= 40 else math.nan
-    except ValueError:
+    """A finite number of the digits 0 to 9 that single precision can hold, else None."""
+    text = text.strip()
+    if len(text) > 40 or not NUMBER.fullmatch(text):
         return None
+    value = float(text)
     return value + 0.0 if abs(value) <= float(np.finfo(np.float32).max) else None
 
 
@@ -177,6 +203,8 @@ def _write(condition: Condition) -> str:
         values = "+".join(NONE if v is None else _quoted(v) for v in condition.values)
         return f"{sign}{condition.name}:{values}"
     low, high = ("" if v is None else number_text(v) for v in (condition.low, condition.high))
+    if condition.below:
+        return f"{sign}{condition.name}:{low}..<{high}"
     return f"{sign}{condition.name}:{low if low == high and low else f'{low}..{high}'}"
 
 
@@ -226,7 +254,8 @@ def _range(condition: Range, bound: Bound) -> str:
     if condition.low is not None:
         ends.append(f"{measure.expression} >= {bound.add(condition.low)}{cast}")
     if condition.high is not None:
-        ends.append(f"{measure.expression} <= {bound.add(condition.high)}{cast}")
+        sign = "<" if condition.below else "<="
+        ends.append(f"{measure.expression} {sign} {bound.add(condition.high)}{cast}")
     return f"({' AND '.join(ends) or f'{measure.expression} IS NOT NULL'})"
 
 

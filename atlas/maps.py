@@ -23,8 +23,9 @@ CORNERS = 12
 """Corners that a lasso keeps at most: they stand in every link of the page."""
 HOVER = 14
 """Characters of a label that the pointer shows."""
-MOST_NAMES = 6
-"""Categories with a colour of their own; the rest are "other"."""
+MOST_NAMES = 5
+"""Categories with a colour of their own; the rest are "other", in the grey that the sixth of the
+strands' colours is too."""
 
 
 @dataclass(frozen=True)

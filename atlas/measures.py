@@ -93,10 +93,10 @@ _COLUMNS: tuple[tuple[str, str, str, dict[str, bool]], ...] = (
     ("cusum_rate", "CUSUM of the rate", NUMBER, _TIME | _HEAVY),
     ("cusum_norm", "CUSUM of the norm", NUMBER, _TIME),
     ("cusum_rotation", "CUSUM of the rotation", NUMBER, _TIME),
-    ("change_step", "change-point", STEP, _EARLY),
-    ("change_low_step", "change-point, earliest", STEP, _EARLY),
-    ("change_high_step", "change-point, latest", STEP, _EARLY),
-    ("change_p", "p-value of the change-point", NUMBER, _EARLY),
+    ("change_step", "strongest single split", STEP, _EARLY),
+    ("change_low_step", "strongest single split, earliest", STEP, _EARLY),
+    ("change_high_step", "strongest single split, latest", STEP, _EARLY),
+    ("change_p", "p-value of the strongest split", NUMBER, _EARLY),
     ("rows_explained", "share of its rows explained", SHARE, {}),
     ("threshold", "threshold", NUMBER, {}),
     ("nearest", "cosine of the nearest feature", COSINE, {}),
@@ -153,10 +153,17 @@ _SEEDS = (
      "the other's best. Not available: no such partner."),
 )
 
+
+def _expression(column: str) -> str:
+    """The SQL of a column; a feature that never fires has no change worth a place in a list."""
+    return f"CASE WHEN f.alive THEN f.{column} END" if column.startswith("change_") else (
+        f"f.{column}")
+
+
 MEASURES: dict[str, Measure] = {
     m.name: m
     for m in (
-        *(Measure(name, words, f"f.{name}", kind, COMMENTS[name], name, **more)
+        *(Measure(name, words, _expression(name), kind, COMMENTS[name], name, **more)
           for name, words, kind, more in _COLUMNS),
         *(Measure(name, words, expression, kind, meaning, of_time=True, **more)
           for name, words, expression, kind, more, meaning in _AT_STEP),

@@ -5,11 +5,11 @@ pair would look alike. Read in blocks, so the memory is that of one block whatev
 """
 
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
+from atlas.heat import chosen_snapshots
 from atlas.matrix_files import MatrixFile, open_matrix, require
 from atlas.places import snapshot_path
 from atlas.records import RunCard
@@ -36,19 +36,14 @@ class NearRows:
     """5, 50 and 95 % quantiles of the nearest cosine of rows drawn at random."""
 
 
-def chosen_snapshots(count: int, k: int, most: int = MOST_SNAPSHOTS) -> list[int]:
-    """Snapshots to read: the first, the last and the chosen one, the rest in the widest gaps."""
-    found = sorted({0, count - 1, k})
-    while len(found) < min(most, count):
-        gaps = [after - before for before, after in pairwise(found)]
-        at = gaps.index(max(gaps))
-        found.insert(at + 1, (found[at] + found[at + 1]) // 2)
-    return found
+def snapshots_to_read(count: int, k: int) -> list[int]:
+    """The first, the last and the chosen snapshot, the rest in the widest gaps."""
+    return chosen_snapshots(count, (k,), MOST_SNAPSHOTS)
 
 
 def numbers_to_read(card: RunCard, n_rows: int, k: int) -> int:
     """Numbers that all snapshots a page shows hold together."""
-    return n_rows * card.d_model * len(chosen_snapshots(len(card.steps), k))
+    return n_rows * card.d_model * len(snapshots_to_read(len(card.steps), k))
 
 
 def nearest_rows(

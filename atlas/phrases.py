@@ -39,16 +39,18 @@ def _digits(number: float) -> str:
     return text.replace("-", "−")
 
 
-def span(measure: Measure, low: float | None, high: float | None) -> str:
-    """A range in words: "≥ 1 %", "≤ 512", "0.1 to 0.5", "= 5", "known"."""
+def span(measure: Measure, found: Range) -> str:
+    """A range in words: "≥ 1 %", "≤ 512", "< 3", "0.1 to 0.5", "0.1 to below 0.5", "= 5"; "known"
+    without ends."""
+    low, high = found.low, found.high
     if low is not None and high is not None:
         if low == high:
             return f"= {value(measure, low)}"
-        return f"{value(measure, low)} to {value(measure, high)}"
+        return f"{value(measure, low)} to {'below ' * found.below}{value(measure, high)}"
     if low is not None:
         return f"≥ {value(measure, low)}"
     if high is not None:
-        return f"≤ {value(measure, high)}"
+        return f"{'<' if found.below else '≤'} {value(measure, high)}"
     return "known"
 
 
@@ -72,7 +74,7 @@ def words_of(name: str) -> str:
 def condition(found: Condition) -> str:
     """A condition in words: "final rate ≥ 1 %", "profile is mixed or late-emerging"."""
     if isinstance(found, Range):
-        text = f"{words_of(found.name)} {span(MEASURES[found.name], found.low, found.high)}"
+        text = f"{words_of(found.name)} {span(MEASURES[found.name], found)}"
         return f"not {text}" if found.negated else text
     if found.name in FLAGS:
         kept = {"yes": found.name, "no": f"not {found.name}"}
@@ -127,6 +129,18 @@ def without(
     if group is None and not all(kept):
         return ()
     return tuple(found for found in kept if found)
+
+
+def wider(kept: Range | None, own: Range) -> Range:
+    """A range widened to hold another one; an open end stays open."""
+    if kept is None:
+        return own
+    low = None if kept.low is None or own.low is None else min(kept.low, own.low)
+    if kept.high is None or own.high is None:
+        return Range(own.name, low)
+    # of two equal ends the one that belongs to its range reaches further
+    high, closed = max((kept.high, not kept.below), (own.high, not own.below))
+    return Range(own.name, low, high, below=not closed)
 
 
 def range_of(where: Sequence[Sequence[Condition]], name: str) -> Range | None:

@@ -6,6 +6,7 @@ Values are written as literals, quoted so that no text can end one; names come f
 import re
 from typing import Any
 
+from atlas.measures import LIKENESS
 from atlas.searches import TOKENS, drawn, matching_tokens, reading
 from atlas.selections import edges_of, question
 from atlas.store import Store
@@ -47,11 +48,12 @@ def sql_of(store: Store, run: str, k: int, wish: Wish) -> str:
         conditions.append(_inside(wish.lasso))
     columns = _written(f"SELECT {asked.order.measure.expression} AS measure, f.*", asked.values)
     end = "DESC" if asked.order.descending else "ASC"
+    own = "n.place" if asked.order.measure is LIKENESS else "f.feature"
     sql = "\n".join([
         columns,
         f"FROM {_written(asked.source, asked.values)}",
         *(f"{'AND' if i else 'WHERE'} {c}" for i, c in enumerate(conditions)),
-        f"ORDER BY measure {end} NULLS LAST, f.feature;",
+        f"ORDER BY measure {end} NULLS LAST, {own};",
     ])
     head = [
         f"-- Readout Atlas: {_line(run)}, {len(card.steps)} snapshots, the view at step "

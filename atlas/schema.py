@@ -159,10 +159,11 @@ RUN_TABLES: tuple[Table, ...] = (
         ("cusum_rotation", _FINITE.format("cusum_rotation"),
          "Largest absolute cumulative deviation of the turn from its mean (§7.4)."),
         ("change_step", "INTEGER",
-         "Step of the strongest change of the level of the decoder norm. Not available: shuffled "
+         "Step of the strongest single split of the decoder norm into two levels; a norm that "
+         "changes its level several times has other steps as well. Not available: shuffled "
          "snapshots change as much more often than once in twenty, or there are too few."),
-        ("change_low_step", "INTEGER", "Earliest step of the 90 % interval of that change."),
-        ("change_high_step", "INTEGER", "Latest step of the 90 % interval of that change."),
+        ("change_low_step", "INTEGER", "Earliest step of the 90 % interval of that split."),
+        ("change_high_step", "INTEGER", "Latest step of the 90 % interval of that split."),
         ("change_p", _SHARE.format("change_p"),
          "Share of shuffles of the snapshots whose norm changes level at least as much, with the "
          "true order counted among them."),

@@ -12,12 +12,21 @@ from typing import Any
 import numpy as np
 
 from atlas import shapes
-from atlas.columns import course_of, floats, number_columns, only_used, source, values_of
-from atlas.conditions import Bound, tables_of, where_sql
+from atlas.columns import (
+    course_of,
+    floats,
+    name_columns,
+    number_columns,
+    only_used,
+    source,
+    values_of,
+)
+from atlas.conditions import Bound, OneOf, clip, names_near, tables_of, where_sql
 from atlas.errors import InvalidValue
 from atlas.measures import DISTANCE, LIKENESS, MEASURES, Measure
 from atlas.recent import Recent
 from atlas.records import RunCard
+from atlas.schema import NEIGHBOURS_AT
 from atlas.searches import mask
 from atlas.store import Store
 from atlas.wishes import Wish, change_of
@@ -86,10 +95,12 @@ def _selection(store: Store, run: str, k: int, wish: Wish) -> Selection:
     asked = question(store, run, k, wish)
     measure = asked.order.measure
     kept = measure.name in MEASURES
+    # equally near neighbours stay in the order in which the store lists them
+    own = "n.place" if measure is LIKENESS else asked.feature
     if kept and asked.is_all:
         features = np.arange(card.d_sae, dtype=np.int32)
     else:
-        value = "" if kept else f", {measure.expression} AS measure"
+        value = "" if kept else f", {measure.expression} AS measure, {own} AS own"
         sql = (f"SELECT {asked.feature} AS feature{value} FROM {asked.source} "
                f"WHERE {asked.condition}")
         table = store.ask(run, sql, **only_used(sql, asked.values))
@@ -99,8 +110,8 @@ def _selection(store: Store, run: str, k: int, wish: Wish) -> Selection:
         features = np.sort(features)
         values = number_columns(store, run, k, (measure.name,), change)[measure.name][features]
     else:
-        by_index = np.argsort(features)
-        features, values = features[by_index], floats(table["measure"])[by_index]
+        by_own = np.argsort(table["own"].to_numpy(), kind="stable")
+        features, values = features[by_own], floats(table["measure"])[by_own]
     passes, notes = mask(store, run, k, wish)
     if wish.lasso:
         place = number_columns(store, run, k, ("map_x", "map_y"), change)
@@ -111,13 +122,30 @@ def _selection(store: Store, run: str, k: int, wish: Wish) -> Selection:
         features, values = features[kept], values[kept]
     features, values = ranked(features, values, asked.order.descending)
     features.flags.writeable = values.flags.writeable = False
-    return Selection(features, values, asked.order, asked.notes + notes)
+    notes = asked.notes + notes + _unknown(store, run, wish)
+    return Selection(features, values, asked.order, notes)
+
+
+def _unknown(store: Store, run: str, wish: Wish) -> tuple[str, ...]:
+    """What to say of names in conditions that no feature of the run has, of the first few."""
+    there = name_columns(store, run)
+    asked = dict.fromkeys(
+        (c.name, value) for group in wish.where for c in group
+        if isinstance(c, OneOf) and c.name in there for value in c.values
+        if value is not None and value not in there[c.name].values
+    )
+    found = []
+    for name, value in list(asked)[:3]:
+        known = there[name].values
+        near = f"; there are {names_near(value, known, 5)}" if known else ""
+        found.append(f"No feature of this run has the {name} “{clip(value)}”{near}.")
+    return tuple(found)
 
 
 def ranked(
     features: np.ndarray, values: np.ndarray, descending: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Both in order of the values: nan last at both ends, equal values by index.
+    """Both in order of the values: nan last at both ends, equal values as they come.
 
     Value and index are packed into one whole number and sorted at once: a third of the time of
     a stable sort.
@@ -215,11 +243,13 @@ def _like(
     """The join that keeps the neighbours of a feature, and whether they are those at the last
     snapshot, as they are too where the store has none at k."""
     near = f"neighbour WHERE feature = {bound.add(feature)}"
+    first = f"[:{NEIGHBOURS_AT}]"  # the last snapshot has more: as many there as at all others
     at_last = k == len(card.steps) - 1 or not store.ask(
         card.run, "SELECT 1 FROM {run}.neighbour_at LIMIT 1").num_rows
     if not at_last:
         near = near.replace("neighbour", "neighbour_at", 1) + f" AND k = {bound.add(k)}"
-    return (" JOIN (SELECT unnest(ids) AS feature, unnest(cosines) AS cosine "
+    return (f" JOIN (SELECT unnest(ids{first}) AS feature, unnest(cosines{first}) AS cosine, "
+            f"generate_subscripts(ids{first}, 1) AS place "
             f"FROM {{run}}.{near}) AS n USING (feature)"), at_last
 
 

@@ -48,12 +48,14 @@ class Histogram:
     whole: bool = False
     """The values are whole numbers."""
 
-    def ends(self, i: int) -> tuple[float, float]:
-        """The range of a condition that keeps bin i: both ends belong to it."""
+    def ends(self, i: int) -> tuple[float, float, bool]:
+        """The range of a condition that keeps bin i and nothing else: its ends, and whether the
+        high one is left out, as it is but for the last bin and whole numbers."""
         low, high = float(self.edges[i]), float(self.edges[i + 1])
-        if self.whole and i + 1 < len(self.total):
+        last = i + 1 == len(self.total)
+        if self.whole and not last:
             high = max(low, math.ceil(high) - 1)
-        return low, high
+        return low, high, not (last or self.whole)
 
 
 def histograms(
@@ -102,7 +104,8 @@ def _binned(
     known = np.isfinite(values)
     edges = _edges(MEASURES[name], values[known].astype(float), card.steps, bins)
     n = len(edges) - 1
-    places = np.searchsorted(edges, values, side="right") - 1
+    # in single precision, as a condition compares: an edge of 0.7 is the float32 next to it
+    places = np.searchsorted(edges.astype(np.float32), values, side="right") - 1
     places = np.where(known, np.clip(places, 0, n - 1), n).astype(np.int16)
     return edges, places, np.bincount(places, minlength=n + 1)
 

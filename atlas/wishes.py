@@ -8,7 +8,16 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from atlas.conditions import Where, clean, clip, names_near, read_where, write_where
+from atlas.conditions import (
+    LENGTH,
+    Where,
+    clean,
+    clip,
+    names_near,
+    read_where,
+    whole,
+    write_where,
+)
 from atlas.markup import step_name
 from atlas.measures import MEASURES, OF_TIME, PROFILES, measures_of
 from atlas.records import RunCard
@@ -72,24 +81,24 @@ def read_wish(parameters: Mapping[str, str], card: RunCard) -> tuple[Wish, tuple
     where, problems = read_where(parameters.get("where", ""), card)
     reader.problems += problems
     wish = Wish(
-        text=clean(parameters.get("q", "")),
-        token_text=clean(parameters.get("token_text", "")),
+        text=reader.text("q"),
+        token_text=reader.text("token_text"),
         token_match=reader.choice("match", MATCHES),
-        ignore_case=parameters.get("case") == "no",
+        ignore_case=reader.switch("case", "yes", "no"),
         token_by=reader.choice("by", RELATIONS),
-        token_at_step=parameters.get("at") == "step",
+        token_at_step=reader.switch("at", "ever", "step"),
         where=where,
         profile=reader.profile(),
         birth=reader.birth(),
-        alive=parameters.get("alive") == "yes",
-        legible=parameters.get("legible") == "yes",
-        floor_corrected=parameters.get("floor") != "no",
+        alive=reader.switch("alive", "", "yes"),
+        legible=reader.switch("legible", "", "yes"),
+        floor_corrected=not reader.switch("floor", "yes", "no"),
         like=reader.like(),
         shape=reader.shape(),
         change=reader.change(),
         lasso=reader.lasso(),
         sort=reader.sort(),
-        descending={"up": False, "down": True}.get(parameters.get("order", "")),
+        descending=reader.descending(),
     )
     return wish, tuple(reader.problems)
 
@@ -148,6 +157,29 @@ class _Reader:
             return asked
         self.problems.append(f"There is no “{name}={clip(asked)}”; use {', '.join(known)}.")
         return known[0]
+
+    def text(self, name: str) -> str:
+        asked = self.asked.get(name, "")
+        if len(asked) > LENGTH:
+            self.problems.append(f"“{clip(asked, 24)}” is {len(asked):,} characters long; only the "
+                                 f"first {LENGTH} of {name} are searched for.")
+        return clean(asked)
+
+    def switch(self, name: str, usual: str, other: str) -> bool:
+        """Whether the address says `other`; `usual`, or nothing, is the default."""
+        asked = self.asked.get(name, "")
+        if asked not in ("", usual, other):
+            there = (f"use {name}={usual} or {name}={other}" if usual
+                     else f"use {name}={other}, or leave it out")
+            self.problems.append(f"There is no “{name}={clip(asked)}”; {there}.")
+        return asked == other
+
+    def descending(self) -> bool | None:
+        asked = self.asked.get("order", "")
+        if asked not in ("", "up", "down"):
+            self.problems.append(f"There is no “order={clip(asked)}”; use order=up, the smallest "
+                                 "first, or order=down, the largest first.")
+        return {"up": False, "down": True}.get(asked)
 
     def profile(self) -> str | None:
         asked = self.asked.get("profile") or None
@@ -250,8 +282,3 @@ class _Reader:
             f"Features cannot be sorted by “{clip(asked)}”{why}; use {names_near(asked, known)}."
         )
         return None
-
-
-def whole(text: str) -> int | None:
-    """A whole number of an address, None for anything else."""
-    return int(text) if re.fullmatch(r"[0-9]{1,11}", text) else None

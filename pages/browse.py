@@ -29,7 +29,12 @@ def main() -> None:
     browse_filters.draw_chips(listing)
     browse_strips.draw(listing, meanings)
     page, columns, number = found(listing)
-    if number != listing.page:
+    asked = st.query_params.get("page")
+    if asked is not None and shared.whole(asked) != number:
+        last = max(1, -(-page.total // ROWS))
+        there = f"the pages 1 to {last:,}" if last > 1 else "one page"
+        shared.say(f"There is no page “{shared.clip(asked)}”: this list has {there}. The first one "
+                   "is shown.", "bad")
         shared.settle(view, "browse", page=None)
     for note in page.notes:
         shared.say(note)
@@ -54,7 +59,7 @@ def found(listing: Listing) -> tuple[Page, tuple[str, ...], int]:
                             (number - 1) * ROWS, asked)
 
     page = of(listing.page)
-    if page.total and not len(page.rows):
+    if not len(page.rows):
         return of(1), columns, 1
     return page, columns, listing.page
 

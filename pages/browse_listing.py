@@ -125,13 +125,17 @@ def read(view: shared.Here) -> Listing:
 def _named(
     text: str, what: str, known: list[str] | tuple[str, ...], said: list[str], most: int
 ) -> tuple[str, ...]:
-    """Known names of a list of the address, each once; the first unknown one is said."""
-    asked = list(dict.fromkeys(name for name in text[:1000].split(",") if name))
+    """Known names of a list of the address, each once; the first unknown one is said, and what is
+    cut."""
+    asked = list(dict.fromkeys(name for name in text.split(",") if name))
     wrong = [name for name in asked if name not in known]
     if wrong:
         near = names_near(wrong[0], known)
         said.append(f"There is no {what} “{clip(wrong[0])}”; there are {near}.")
-    return tuple(name for name in asked if name in known)[:most]
+    named = tuple(name for name in asked if name in known)
+    if len(named) > most:
+        said.append(f"More than {most} {what}s; the first {most} are shown.")
+    return named[:most]
 
 
 def _course(view: shared.Here) -> bool:

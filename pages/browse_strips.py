@@ -64,12 +64,11 @@ def _range(listing: Listing, found: Histogram) -> Chart:
     base = phrases.without(where, kept) if kept else where
     bins = []
     for i, (total, passing) in enumerate(zip(found.total, found.passing, strict=True)):
-        first, last = found.ends(i)
-        chosen = kept is not None and (kept.low is None or first >= kept.low) and (
-            kept.high is None or last <= kept.high)
-        wanted = base if chosen else phrases.added(base, _wider(found.name, kept, first, last))
+        own = Range(found.name, *found.ends(i)[:2], below=found.ends(i)[2])
+        chosen = kept is not None and phrases.wider(kept, own) == kept
+        wanted = base if chosen else phrases.added(base, phrases.wider(kept, own))
         bins.append(Bin(
-            phrases.span(measure, first, last).removeprefix("= "), int(total), int(passing),
+            phrases.span(measure, own).removeprefix("= "), int(total), int(passing),
             _href(listing, wanted), chosen,
         ))
     edges = found.edges
@@ -77,18 +76,9 @@ def _range(listing: Listing, found: Histogram) -> Chart:
     return Chart(
         words(listing, found.name), measure.meaning, tuple(bins),
         tuple(phrases.tick(measure, float(v)) for v in ends),
-        kept=phrases.span(measure, kept.low, kept.high) if kept else "",
+        kept=phrases.span(measure, kept) if kept else "",
         free=_href(listing, base), missing=found.missing,
     )
-
-
-def _wider(name: str, kept: Range | None, first: float, last: float) -> Range:
-    """The range widened to hold a bin; an open end stays open."""
-    if kept is None:
-        return Range(name, first, last)
-    low = None if kept.low is None else min(kept.low, first)
-    high = None if kept.high is None else max(kept.high, last)
-    return Range(name, low, high)
 
 
 def _births(listing: Listing, found: Histogram) -> Chart:

@@ -4,7 +4,7 @@ import pandas as pd
 import streamlit as st
 
 from atlas import markup
-from atlas.browsing import Page
+from atlas.browsing import Page, usual_distance
 from atlas.chance import chance_cosine
 from atlas.measures import CATEGORIES, COUNT, DISTANCE, FLAGS, LIKENESS, MEASURES, SHARE, STEP
 from atlas.wishes import Wish
@@ -139,11 +139,21 @@ def _counted(listing: Listing, page: Page) -> str:
     rest = "pass. Click one to open it." if page.total else "pass."
     if wish.text.strip().startswith("#") and page.total == 1:
         rest = "passes. Click it to open it."
-    if wish.like is not None and page.order.measure.name == LIKENESS.name:
-        null = chance_cosine(view.card.d_sae - 1, view.card.d_model)
-        rest = (f"are nearest to feature {wish.like}. The best of {view.card.d_sae - 1:,} random "
-                f"directions has a cosine of {null:.2f}: its null.")
+    if wish.like is not None:
+        are = "is" if page.total == 1 else "are"
+        rest = f"{are} nearest to feature {wish.like}. {_chance(listing, 'Its null')}"
+    if page.order.measure.name == DISTANCE.name:
+        half = usual_distance(view.store, view.run, view.k, wish.shape or "")
+        if half is not None:
+            rest += (f" By distance from the shape: half of all {view.card.d_sae:,} features are "
+                     f"within {half:.3f}.")
     return markup.wrap(markup.caption(f"{page.total:,} of {view.card.d_sae:,} features", rest))
+
+
+def _chance(listing: Listing, lead: str) -> str:
+    """How high the best cosine gets where there is nothing to find."""
+    n, d = listing.view.card.d_sae - 1, listing.view.card.d_model
+    return f"{lead}: the best of {n:,} random directions has a cosine of {chance_cosine(n, d):.2f}."
 
 
 # --- the table --------------------------------------------------------------------------------
@@ -210,7 +220,8 @@ def configured(
         "feature": c.NumberColumn("feature", format="%d", width=62, help=meanings.get("feature")),
         "label": c.TextColumn("strongest firing tokens", help=meanings.get("label")),
         LIKENESS.name: c.NumberColumn(
-            "cosine", format="%.3f", width=64, help=LIKENESS.meaning),
+            "cosine", format="%.3f", width=64,
+            help=f"{LIKENESS.meaning} {_chance(listing, 'By chance')}"),
         DISTANCE.name: c.NumberColumn(
             "distance", format="%.3f", width=70, help=DISTANCE.meaning),
         "norm": c.LineChartColumn(
@@ -254,10 +265,18 @@ def _set(listing: Listing, name: str, meanings: dict[str, str]) -> object:
         form = "scientific"
     if name == "kind_share":
         form = "%.0f%%"
+    chance = ""
+    if name == "nearest":
+        chance = f" {_chance(listing, 'By chance')}"
+    elif name == "match_cosine":
+        card = listing.view.card
+        best = chance_cosine(card.d_sae, card.d_model)
+        chance = (f" By chance: the best of {card.d_sae:,} random directions that never turn has "
+                  f"a cosine of {best:.2f}; what lies along the rows' common axes reaches more.")
     long = len(head) > 10
     return c.NumberColumn(
         head, format=form, width=max(width, 60 + 6 * (len(head) - 6)) if long else width,
-        help=measure.meaning,
+        help=f"{measure.meaning}{chance}",
     )
 
 

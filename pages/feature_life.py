@@ -10,7 +10,7 @@ from atlas import figures, markup, matrices
 from atlas.chance import pair_cosine
 from atlas.changes import LEAST, Change
 from atlas.life_marks import Level, Other
-from atlas.records import FeatureCard, RunCard
+from atlas.records import FeatureCard, FeatureInfo, RunCard, Window
 from pages import answers, shared
 
 
@@ -70,7 +70,21 @@ def about_changes(card: FeatureCard, count: int) -> str:
     if not count:
         return "Its norm has no change of level that shuffled snapshots would not have."
     what = "the norm changes its level" if count == 1 else f"{count} changes of the norm's level"
-    return f"A diamond on a bracket: {what}, with the 90 % interval of the place."
+    return (
+        f"A diamond on a bracket: {what}, with the 90 % interval of the place."
+        f"{about_strongest(card.info)}"
+    )
+
+
+def about_strongest(info: FeatureInfo) -> str:
+    """The split that Browse lists: it divides the whole course in two, the diamonds go further."""
+    if info.change_step is None:
+        return " The strongest single split is not available, because the store holds none of it."
+    return (
+        f" The strongest single split, the one that Browse lists, is at step "
+        f"{info.change_step:,} (90 %: {info.change_low_step:,} to {info.change_high_step:,}, "
+        f"{markup.probability(info.change_p)})."
+    )
 
 
 def about_window(run: RunCard) -> str:
@@ -82,9 +96,19 @@ def about_window(run: RunCard) -> str:
         f"; {markup.probability(window.p_any)} counting that it was chosen"
     )
     return (
-        f"In ochre the half-decade in which the run reorganises most, from step "
-        f"{window.from_step:,} (z = {markup.number(window.z, 1)}, "
-        f"{markup.probability(window.p)}{chosen})."
+        f"In ochre the half-decade in which the run reorganises most, steps "
+        f"{window.from_step:,} to {window.to_step:,.0f} (z = {markup.number(window.z, 1)}, "
+        f"{markup.probability(window.p)}{chosen}){_place(window)}."
+    )
+
+
+def _place(window: Window) -> str:
+    """How surely the place of the window is known."""
+    if math.isnan(window.center_low) or math.isnan(window.center_high):
+        return "; how surely it lies there is not available"
+    return (
+        f"; its middle, step {window.center:,.0f}, lies between {window.center_low:,.0f} and "
+        f"{window.center_high:,.0f} in 90 % of the draws of other features"
     )
 
 

@@ -13,26 +13,28 @@ def read(view: shared.Here, feature: int) -> tuple[int, ...]:
     text = st.query_params.get("over")
     if not text:
         return ()
-    found: list[int] = []
-    odd: list[str] = []
-    for part in text[:200].split(","):
-        number = shared.whole(part)
-        if number is None or not 0 <= number < view.card.d_sae:
-            odd.append(part)
-        elif number != feature and number not in found:
-            found.append(number)
-    if odd or len(text) > 200:
+    asked = list(dict.fromkeys(text.split(",")))
+    named = {part: shared.whole(part) for part in asked}
+    odd = [part for part, number in named.items()
+           if number is None or not 0 <= number < view.card.d_sae]
+    numbers = list(dict.fromkeys(n for part, n in named.items() if part not in odd))
+    found = [number for number in numbers if number != feature]
+    if odd:
+        others = f" and {len(odd) - 1:,} more are no features" if odd[1:] else " is no feature"
         shared.say(
-            f"“{shared.clip((odd or [text])[0])}” is no feature to draw beside this one. "
+            f"“{shared.clip(odd[0])}”{others} to draw beside this one. "
             f"{view.run} has the features 0 to {view.card.d_sae - 1:,}.",
             "bad",
         )
+    if feature in numbers:
+        shared.say(f"Feature {feature:,} is the one shown; it is not drawn over itself.")
     if len(found) > MOST_OTHERS:
+        drawn = ", ".join(f"#{other}" for other in found[:MOST_OTHERS])
         shared.say(
-            f"Only {MOST_OTHERS} other features can be told apart in one figure; the "
-            "first of them are drawn."
+            f"Only {MOST_OTHERS} other features can be told apart in one figure: {drawn}, the "
+            f"first of the {len(found):,} asked for, are drawn."
         )
-    return tuple(found[: MOST_OTHERS])
+    return tuple(found[:MOST_OTHERS])
 
 
 def draw(card: FeatureCard, over: tuple[int, ...]) -> None:

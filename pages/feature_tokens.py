@@ -1,10 +1,9 @@
 """The tokens of a feature: which its direction promotes through training, which it fires on."""
 
-import numpy as np
 import pandas as pd
 import streamlit as st
 
-from atlas import flow, markup, rankings, strips
+from atlas import flow, heat, markup, rankings, strips
 from atlas.chance import chance_cosine
 from atlas.markup import Bar, HeatCell, HeatColumn
 from atlas.records import FeatureCard, FeatureInfo, RunCard, TokenList
@@ -117,20 +116,11 @@ def table_caption(view: shared.Here) -> str:
     )
 
 
-def chosen_columns(card: FeatureCard, k: int, most: int = COLUMNS) -> list[int]:
-    """Snapshots to show: first, last, birth, peak and the chosen one, the rest evenly between."""
-    steps = list(card.steps)
-    last = len(steps) - 1
-    if len(steps) <= most:
-        return list(range(len(steps)))
-    marks = [card.info.birth_floor_step, card.info.peak_step]
-    must = {0, last, k, *(steps.index(s) for s in marks if s in steps)}
-    for i in np.linspace(0, last, most):
-        if len(must) >= most:
-            break
-        free = [j for j in range(last + 1) if j not in must]
-        must.add(min(free, key=lambda j, at=i: abs(j - at)))
-    return sorted(must)
+def chosen_columns(card: FeatureCard, k: int) -> list[int]:
+    """Snapshots to show: first, last, birth, peak and the chosen one, the rest between them."""
+    marks = (card.info.birth_floor_step, card.info.peak_step)
+    marked = [k, *(card.steps.index(step) for step in marks if step in card.steps)]
+    return heat.chosen_snapshots(len(card.steps), marked, COLUMNS)
 
 
 def heat_columns(view: shared.Here, card: FeatureCard) -> list[HeatColumn]:
@@ -145,7 +135,7 @@ def heat_columns(view: shared.Here, card: FeatureCard) -> list[HeatColumn]:
         cells = tuple(
             HeatCell(
                 text=found.texts[r],
-                ink=float(np.clip((found.values[r] - chance) / (1 - chance), 0, 1)),
+                ink=heat.ink(found.values[r], chance),
                 stays=int(found.tokens[r]) in final,
                 href=f"{start}{found.tokens[r]}",
                 title=f"{r + 1}: cosine {found.values[r]:.2f}",
@@ -253,9 +243,21 @@ def draw_firing(view: shared.Here, card: FeatureCard, most: int = FIRING) -> str
     least = strips.fires_above(card.info.threshold, float(card.norm[view.k]))
     st.html(
         strips.spread_of(spread.counts.tolist(), spread.edges.tolist(), least)
+        + markup.wrap(markup.caption("", counted(spread.total, card.info.n_tokens, view.card)))
         + _bars(view, firing, most)
     )
     return ""
+
+
+def counted(total: int, n_tokens: int, run: RunCard) -> str:
+    """Which rows the columns over the firing tokens count."""
+    left = n_tokens - total
+    if left <= 0:
+        return f"The columns count all {total:,} rows."
+    kept = " and whose code was kept" if run.cut else ""
+    return (
+        f"The columns count {total:,} of these rows: those that the dictionary was fitted to{kept}."
+    )
 
 
 def why_none(run: RunCard, info: FeatureInfo) -> str:

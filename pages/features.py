@@ -39,8 +39,18 @@ def read_feature(view: shared.Here) -> int | None:
             f"{view.card.d_sae - 1:,}.",
             "bad",
         )
-        st.session_state.pop("last_feature", None)
+        offer_strongest(view)
     return number
+
+
+def offer_strongest(view: shared.Here) -> None:
+    """The way on from a feature that there is not."""
+    st.button(
+        "Open the strongest feature",
+        key="feature_reset",
+        on_click=lambda: shared.address(feature=None, run=view.run),
+    )
+    st.session_state.pop("last_feature", None)
 
 
 def main() -> None:
@@ -53,12 +63,7 @@ def main() -> None:
         card = answers.feature_card(view.store.digest, view.run, feature)
     except NotFound as error:
         shared.say(shared.sentence(error), "bad")
-        st.button(
-            "Open the strongest feature",
-            key="feature_reset",
-            on_click=lambda: shared.address(feature=None, run=view.run),
-        )
-        st.session_state.pop("last_feature", None)
+        offer_strongest(view)
         st.stop()
     shared.settle(view, "feature", feature=feature)
     over = feature_over.read(view, feature)

@@ -154,7 +154,14 @@ def draw_collection(
 def draw_entries(view: shared.Here, kept: list[Entry]) -> None:
     """The entries with their lives; a click opens one."""
     parts = max(1, -(-len(kept) // PAGE))
-    part = min(max(shared.whole(st.query_params.get("part")) or 1, 1), parts)
+    asked = st.query_params.get("part")
+    part = shared.whole(asked) or 1
+    if not 1 <= part <= parts or (asked is not None and shared.whole(asked) != part):
+        there = f"the parts 1 to {parts:,}" if parts > 1 else "one part"
+        shared.say(f"There is no part “{shared.clip(asked or '')}”: these entries have {there}. "
+                   "The first one is shown.", "bad")
+        shared.settle(view, "collections", part=None)
+        part = 1
     if parts > 1:
         st.session_state["list_part"] = part
         st.number_input(

@@ -17,6 +17,8 @@ import pandas as pd
 import streamlit as st
 
 from atlas import chart_tables, figures, markup, theme
+from atlas.conditions import clip as clip
+from atlas.conditions import whole as whole
 from atlas.errors import AtlasError, NotFound
 from atlas.places import store_from_environment
 from atlas.records import RunCard
@@ -42,7 +44,7 @@ its next and previous are those of the list."""
 OWN = {
     "browse": (*LIST, "page", "view", "colour", "columns", "strips"),
     "feature": ("feature", "over", "tokens", *LIST),
-    "token": ("token", "find", "match"),
+    "token": ("token", "find", "match", "parts", "near"),
     "decompose": ("prompt", "position", "target", "versus", "hidden"),
     "collections": ("collection", "with", "tag", "part"),
     "runs": ("model", "kind", "released"),
@@ -226,23 +228,22 @@ def palette() -> theme.Palette:
 # --- the address ----------------------------------------------------------------------------
 
 
-def whole(text: str | None) -> int | None:
-    """A whole number from the address, None for anything else."""
-    try:
-        return int(text) if text is not None and len(text) < 12 else None
-    except ValueError:
-        return None
-
-
-def clip(text: str, most: int = 60) -> str:
-    """A text from the address, short enough for a message."""
-    return text if len(text) <= most else text[: most - 1] + "…"
-
-
 def sentence(error: Exception) -> str:
-    """An error's line as a sentence."""
+    """An error's line as a sentence; a name at its beginning is left as it is written."""
     text = str(error)
-    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith('.') else '.'}"
+    first = text.split(" ", 1)[0]
+    if not re.search(r"[-_\d]", first) and first not in _names():
+        text = f"{text[:1].upper()}{text[1:]}"
+    return f"{text}{'' if text.endswith('.') else '.'}"
+
+
+def _names() -> set[str]:
+    """Names of the runs and their models; none where no store can be read."""
+    try:
+        cards = store().runs()
+    except AtlasError:
+        return set()
+    return {name for card in cards for name in (card.run, card.model, card.model_name)}
 
 
 def left_to_right(text: str) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from atlas import markup, near_rows, row_figures, row_parts
+from atlas import heat, markup, near_rows, row_figures, row_parts
 from atlas.chance import chance_cosine
 from atlas.detail import RowCourse
 from atlas.errors import AtlasError
@@ -15,7 +15,7 @@ from atlas.near_rows import NearRows
 from atlas.records import TokenCard
 from atlas.row_figures import Panel, Strand
 from atlas.row_parts import Bands, RowParts
-from pages import answers, shared
+from pages import answers, shared, token_asked
 
 STRANDS = 6
 LINES = 12
@@ -58,15 +58,19 @@ def read_row(view: shared.Here, card: TokenCard) -> Row:
     """Ask for all of it; what is dear is read when the reader asks for it."""
     built = contributions(card)
     course = answers.row_course(view.store.digest, view.run, card.token)
-    cheap = row_parts.numbers_to_read(card, view.card.d_model) <= row_parts.CHEAP
-    if not cheap and not st.session_state.get("token_parts"):
+    if is_dear(view, card) and not token_asked.read("parts"):
         return Row(card, built, None, course, cut=bool(view.card.cut))
     try:
         with st.spinner("Reading the row and its features at every snapshot"):
             parts = answers.row_parts(view.store.digest, view.run, card.token)
     except AtlasError as error:
-        return Row(card, built, None, course, shared.sentence(error), bool(view.card.cut))
+        return Row(card, built, None, course, str(error), bool(view.card.cut))
     return Row(card, built, parts, course, cut=bool(view.card.cut))
+
+
+def is_dear(view: shared.Here, card: TokenCard) -> bool:
+    """Whether the parts are so many numbers that they are read only when the reader asks."""
+    return row_parts.numbers_to_read(card, view.card.d_model) > row_parts.CHEAP
 
 
 def contributions(card: TokenCard) -> np.ndarray:
@@ -80,10 +84,9 @@ def draw(view: shared.Here, row: Row) -> None:
     """What builds the row: through training, or as a ledger when there is one snapshot."""
     card = row.card
     lead = "What builds this row."
-    if row.parts is None and (row.missing or row_parts.numbers_to_read(
-            card, view.card.d_model) <= row_parts.CHEAP):
+    if row.parts is None and row.missing:
         how = ("Length that the strongest features add to the standardised row, activation times "
-               f"norm. What they supply of it is not available: {row.missing}")
+               f"norm. What they supply of it is not available, because {row.missing}.")
     elif row.parts is None:
         how = "Length that the strongest features add to the standardised row."
     else:
@@ -97,10 +100,10 @@ def draw(view: shared.Here, row: Row) -> None:
             how += (" Where the dark line, the explained share, runs below the bands, other "
                     "features take away of what these supply.")
     shared.caption(lead, how)
-    if row.parts is None and not row.missing:
-        st.toggle(
-            "as shares of the row, with the remainder", key="token_parts", persist_state="session",
-            help="Reads the directions of all its features at every snapshot.",
+    if is_dear(view, card) and not row.missing:
+        token_asked.toggle(
+            "parts", "as shares of the row, with the remainder",
+            "Reads the directions of all its features at every snapshot.",
         )
     if not len(row.built) and row.parts is None:
         shared.say("No feature fires on this token at any snapshot.")
@@ -189,31 +192,34 @@ def draw_near(view: shared.Here, card: TokenCard) -> None:
     n_rows = len(view.store.token_texts(view.card.model))
     several = len(card.steps) > 1
     chance = chance_cosine(max(1, n_rows - 1), view.card.d_model)
+    drawn = min(near_rows.SAMPLED, n_rows - 1)
     shared.caption(
         "Nearest rows through training." if several else "Nearest rows.",
         f"By cosine, the mean of all rows taken off. {'Ink begins at' if several else 'Chance is'} "
         f"{chance:.2f}, the nearest of {n_rows:,} rows that pointed anywhere; the "
-        f"{'last line' if several else 'tick'} is what is usual in these very rows: half of them "
-        "have one at least as near.",
+        f"{'last line' if several else 'tick'} is what is usual in these very rows: of "
+        f"{drawn} rows drawn at random half have one at least as near.",
         "Vermilion stays until the last snapshot." if several else "",
     )
     cheap = near_rows.numbers_to_read(view.card, n_rows, view.k) <= near_rows.CHEAP
-    if not cheap and not st.toggle(
-        "Read the rows", key="token_near", persist_state="session",
-        help="They are read from the matrices themselves, so this is done when it is asked for.",
-    ):
-        return
+    if not cheap:
+        token_asked.toggle(
+            "near", "Read the rows",
+            "They are read from the matrices themselves, so this is done when it is asked for.",
+        )
+        if not token_asked.read("near"):
+            return
     try:
         with st.spinner("Reading the rows"):
             found = {
                 k: answers.nearest_rows(view.store.digest, view.run, card.token, k)
-                for k in near_rows.chosen_snapshots(len(card.steps), view.k)
+                for k in near_rows.snapshots_to_read(len(card.steps), view.k)
             }
     except AtlasError as error:
-        shared.say(f"Not available: {shared.sentence(error)}")
+        shared.say(f"Not available, because {error}.")
         return
     if not any(len(near.tokens) for near in found.values()):
-        shared.say("Not available: the row has no length at any snapshot.")
+        shared.say("Not available, because the row has no length at any snapshot.")
         return
     if shared.as_tables():
         st.dataframe(near_table(view, found), hide_index=True, alt="nearest rows by snapshot")
@@ -229,7 +235,7 @@ def _bars(view: shared.Here, near: NearRows) -> list[Bar]:
     texts = view.store.token_texts(view.card.model)
     return [
         Bar(text_of(texts, int(token)), float(cosine), null=near.usual[1],
-            href=shared.href("token", view, token=int(token)) if token < len(texts) else "")
+            href=link_of(view, texts, int(token)))
         for token, cosine in zip(near.tokens, near.cosines, strict=True)
     ]
 
@@ -242,11 +248,11 @@ def _columns(view: shared.Here, found: dict[int, NearRows], chance: float) -> li
         cells = tuple(
             HeatCell(
                 text=text_of(texts, int(token)),
-                ink=float(np.clip((cosine - chance) / (1 - chance), 0, 1)),
+                ink=heat.ink(cosine, chance),
                 stays=int(token) in last,
-                href=shared.href("token", view, token=int(token)) if token < len(texts) else "",
-                title=f"{rank}: cosine {cosine:.2f}; half of all rows have theirs at "
-                      f"{near.usual[1]:.2f} or more",
+                href=link_of(view, texts, int(token)),
+                title=f"{rank}: cosine {cosine:.2f}; half of the rows drawn at random have "
+                      f"theirs at {near.usual[1]:.2f} or more",
             )
             for rank, (token, cosine) in enumerate(
                 zip(near.tokens, near.cosines, strict=True), 1)
@@ -255,6 +261,13 @@ def _columns(view: shared.Here, found: dict[int, NearRows], chance: float) -> li
             view.card.steps[k], cells, k == view.k, foot=f"usual {near.usual[1]:.2f}"
         ))
     return columns
+
+
+def link_of(view: shared.Here, texts: list[str], token: int) -> str:
+    """The way to a row's page, with what was asked for here; '' for a row past the vocabulary."""
+    if token >= len(texts):
+        return ""
+    return shared.href("token", view, token=token, **token_asked.kept())
 
 
 def text_of(texts: list[str], token: int) -> str:

@@ -5,11 +5,12 @@ import pandas as pd
 import streamlit as st
 
 from atlas import markup
-from atlas.chance import chance_cosine
+from atlas.chance import chance_cosine, lists_by_chance
 from atlas.errors import NotFound
 from atlas.markup import Fact
 from atlas.records import TokenCard
-from pages import answers, keeping, shared, taking, token_finder, token_rows
+from atlas.schema import PROMOTED
+from pages import answers, keeping, shared, taking, token_asked, token_finder, token_rows
 from pages.token_rows import Row
 
 LISTED = 40
@@ -181,13 +182,16 @@ def draw_features(view: shared.Here, row: Row) -> None:
 
 def draw_promoting(view: shared.Here, card: TokenCard) -> None:
     """Features whose direction points at this row."""
-    chance = chance_cosine(
-        len(view.store.token_texts(view.card.model)), view.card.d_model
-    )
+    n_rows = len(view.store.token_texts(view.card.model))
+    chance = chance_cosine(n_rows, view.card.d_model)
+    usual = lists_by_chance(view.card.d_sae, min(PROMOTED, n_rows), n_rows)
+    now = sum(view.step in steps for steps in card.promoted_by["steps"])
     shared.caption(
         "Promoted by.",
         "Features that have this token among their top tokens at some snapshot. Any direction "
-        f"has such a list; the best cosine of a random one is {chance:.2f}.",
+        f"has such a list; the best cosine of a random one is {chance:.2f}. A token drawn at "
+        f"random stands in {markup.number(usual, 2)} of the lists that {view.card.d_sae:,} "
+        f"features have at a snapshot, at any rank; this one in {now:,} at {view.when}.",
     )
     found = card.promoted_by.head(LISTED)
     if found.empty:
@@ -235,6 +239,7 @@ def main() -> None:
     """Draw the page."""
     view = shared.here()
     token = read_token(view)
+    token_asked.check()
     side, body = st.columns([1, 3.6], gap="large")
     with side:
         token_finder.draw(view)

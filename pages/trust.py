@@ -9,6 +9,12 @@ from atlas.records import FeatureCard, FeatureInfo
 from atlas.schema import DUPLICATE
 from pages import shared
 
+NO_LABEL = {
+    "script": "no strong firing token is written in a script that the vocabulary has enough of",
+    "supersense": "no strong firing token is a word that WordNet files under one supersense",
+}
+"""Why a feature with enough firing tokens has no label of a scheme."""
+
 
 def draw(view: shared.Here, card: FeatureCard, missing: list[tuple[str, str]]) -> None:
     """How far the page may be believed; `missing` are sections and why they show nothing."""
@@ -113,8 +119,7 @@ def _labels(info: FeatureInfo) -> list[tuple[str, str]]:
                 said += f"; {markup.share(covered, 0)} of them have any (WordNet)"
             found.append((scheme, said))
         elif not math.isnan(covered):
-            found.append((scheme, "none: no strong firing token is a word that WordNet files "
-                                  "under one supersense"))
+            found.append((scheme, f"none: {NO_LABEL[scheme]}"))
     return found
 
 

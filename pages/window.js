@@ -65,7 +65,8 @@ function pressed(event) {
   if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
   if (document.querySelector("dialog.atl-sheet[open]")) {
     if (event.key === "?") document.querySelector("dialog.atl-sheet").close();
-    return;
+    if (event.key.length === 1 && event.key !== " ") event.stopImmediatePropagation();
+    return; // no page hears a letter behind the sheet
   }
   if (event.key === "Escape") return endTour();
   if (typing(event)) return;
@@ -84,8 +85,9 @@ function pressed(event) {
 function openSheet() {
   endTour();
   const rows = [
-    [["n"], "the next feature of the list"],
-    [["p"], "the previous feature of the list"],
+    [["n"], "the next feature of the list; on Token the next token by its id"],
+    [["p"], "the previous one"],
+    [["x"], "a random feature of the list, on Browse"],
     [["/"], "search"],
     ...[...initials()].map(([letter, link]) => [["g", letter], `open ${link.textContent.trim()}`]),
     [["?"], "this sheet"],

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 
 import numpy as np
 import pytest
@@ -17,10 +18,12 @@ from atlas.browsing import (
     place,
     random_feature,
     read_wish,
+    usual_distance,
 )
 from atlas.columns import number_columns
 from atlas.errors import InvalidValue, NotFound
 from atlas.measures import MEASURES, OF_TIME, measures_of
+from atlas.schema import NEIGHBOURS_AT
 from atlas.selections import ranked, selection, within
 from atlas.store import Store
 from atlas.wishes import change_of
@@ -205,12 +208,54 @@ def test_like_this_one_lists_its_neighbours_by_cosine(store):
         row = store.ask(
             SEED0, f"SELECT ids, cosines FROM {{run}}.{source} feature = 3", k=k).to_pylist()[0]
         found = page(store, SEED0, k, wish_of(store, like="3"), limit=500)
-        np.testing.assert_array_equal(found.rows["measure"], np.float32(row["cosines"]))
-        assert sorted(found.rows["feature"]) == sorted(row["ids"])
+        np.testing.assert_array_equal(
+            found.rows["measure"], np.float32(row["cosines"][:NEIGHBOURS_AT]))
+        assert found.rows["feature"].tolist() == row["ids"][:NEIGHBOURS_AT]
         assert found.notes == ()
     assert listed(store, like="3", sort="feature") == sorted(listed(store, like="3"))
     narrower = kept(store, like="3", legible="yes")
     assert set(narrower) < set(kept(store, like="3"))
+
+
+def test_equally_near_neighbours_stay_in_the_order_of_the_store(store, monkeypatch):
+    asked = Store.ask
+    row = asked(store, SEED0, "SELECT ids FROM {run}.neighbour WHERE feature = 7").to_pylist()[0]
+    monkeypatch.setattr(Store, "ask", lambda self, run, sql, **v: asked(
+        self, run, re.sub(r"unnest\(cosines[^)]*\)", "0.5::FLOAT", sql), **v))
+    found = listed(store, like="7", floor="no")  # a wish that no other test keeps at hand
+    assert found == row["ids"][:NEIGHBOURS_AT] != sorted(found)
+
+
+def test_names_that_no_feature_has_are_said_with_those_that_are_near(store):
+    known = categories(store, SEED0)["kind"][0][0]
+    wish = wish_of(store, where=f"kind:{known.replace(' ', '%20')}x+none;script:Nowhere")
+    found = page(store, SEED0, LAST, wish)
+    assert len(found.notes) == 2
+    assert f"No feature of this run has the kind “{known}x”; there are {known}" in found.notes[0]
+    assert "the script “Nowhere”" in found.notes[1]
+    wish = wish_of(store, where=f"kind:{known.replace(' ', '%20')}+none,!profile:persistent")
+    assert page(store, SEED0, LAST, wish).notes == ()
+
+
+def test_half_of_all_lives_are_nearer_a_shape_than_is_said(store):
+    found = page(store, SEED0, LAST, wish_of(store, shape="0019"), limit=500).rows["measure"]
+    assert usual_distance(store, SEED0, LAST, "0019") == pytest.approx(found.median())
+
+
+def test_a_feature_that_never_fires_has_no_change(store, rows, monkeypatch):
+    names = ["change_step", "change_low_step", "change_high_step", "change_p"]
+    dead = [r["feature"] for r in rows if not r["alive"]]
+    assert dead
+    for name in names:
+        said = store.ask(SEED0, f"SELECT {MEASURES[name].expression} AS x FROM (SELECT feature, "
+                         f"alive, 5 AS {name} FROM {{run}}.feature) AS f ORDER BY feature")
+        assert said["x"].to_pylist() == [None if f in dead else 5 for f in range(WIDTH)]
+    seen = []
+    asked = Store.ask
+    monkeypatch.setattr(
+        Store, "ask", lambda self, run, sql, **v: seen.append(sql) or asked(self, run, sql, **v))
+    page(store, SEED0, LAST, Wish(), columns=tuple(names))
+    assert any(MEASURES["change_p"].expression in sql for sql in seen)
 
 
 def test_neighbours_at_the_last_step_stand_in_and_it_is_said(store, monkeypatch):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from atlas.chance import chance_cosine, pair_cosine
+from atlas.chance import chance_cosine, lists_by_chance, pair_cosine
 
 
 @pytest.mark.parametrize(("n", "d"), [(1, 3), (40, 8), (400, 32)])
@@ -36,3 +36,13 @@ def test_pairs_stay_below_in_nineteen_of_twenty(d: int) -> None:
     assert pair_cosine(1) == 1.0
     with pytest.raises(ValueError, match="at least one"):
         pair_cosine(0)
+
+
+def test_lists_that_hold_a_row_by_chance() -> None:
+    generator = np.random.default_rng(0)
+    held = [
+        sum(7 in generator.choice(40, 6, replace=False) for _ in range(24)) for _ in range(400)
+    ]
+    assert lists_by_chance(24, 6, 40) == pytest.approx(np.mean(held), rel=0.05)
+    with pytest.raises(ValueError, match="no such lists"):
+        lists_by_chance(24, 41, 40)

@@ -79,6 +79,20 @@ def test_colours_are_told_apart_by_lightness_alone(p) -> None:
     assert along[-1] / along[0] > 2.5
 
 
+@pytest.mark.parametrize("p", [LIGHT, DARK])
+def test_no_category_has_nearly_the_colour_of_the_rest(p) -> None:
+    values = np.array([c for i, c in enumerate("abcdefgh") for _ in range(9 - i)], object)
+    scale = maps.scale_of("x", values)
+    figure = maps.map_figure(points(len(values), values), scale, (), p)
+    rest, *named = dict.fromkeys(
+        colour for _, colour in figure["data"][2]["marker"]["colorscale"]
+    )
+    assert len(named) == len(scale.names) > 1
+    for colour in named:
+        apart = [int(colour[i : i + 2], 16) - int(rest[i : i + 2], 16) for i in (1, 3, 5)]
+        assert np.linalg.norm(apart) > 40, (colour, rest)
+
+
 def test_a_lasso_becomes_a_few_corners_of_nearly_the_same_area() -> None:
     turn = np.linspace(0, 2 * math.pi, 90)
     drawn = {"x": list(500 + 300 * np.cos(turn)), "y": list(500 + 300 * np.sin(turn))}

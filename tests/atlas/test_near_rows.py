@@ -7,7 +7,7 @@ import pytest
 
 from atlas.artifacts import load_snapshots
 from atlas.errors import NotFound
-from atlas.near_rows import SAMPLED, chosen_snapshots, nearest_rows, numbers_to_read
+from atlas.near_rows import SAMPLED, nearest_rows, numbers_to_read, snapshots_to_read
 from atlas.store import Store
 from atlas.tensor_files import save_tensors
 from tests.tiny import PRISM, SEED0, STEPS, D, V
@@ -83,14 +83,11 @@ def test_a_store_without_weights_says_so(store: Store, tmp_path: Path) -> None:
         nearest_rows(tmp_path, store.run(SEED0), 0, 0)
 
 
-@pytest.mark.parametrize("count", [1, 2, 8, 9, 24, 32])
-def test_the_snapshots_that_are_read(count: int) -> None:
-    for k in range(count):
-        chosen = chosen_snapshots(count, k)
-        assert {0, k, count - 1} <= set(chosen)
-        assert len(chosen) == min(count, 8)
-        assert chosen == sorted(set(chosen))
-        assert max(np.diff(chosen), default=0) <= max(1, 2 * count // 7)
+def test_a_page_reads_eight_snapshots_at_most() -> None:
+    assert snapshots_to_read(32, 5)[0] == 0
+    assert {5, 31} <= set(snapshots_to_read(32, 5))
+    assert len(snapshots_to_read(32, 5)) == 8
+    assert snapshots_to_read(1, 0) == [0]
 
 
 def test_numbers_to_read_are_those_of_the_snapshots_shown(store: Store) -> None:

@@ -23,6 +23,8 @@ C = Range("birth_floor_step", 512, 1024)
         (C, "birth, noise floor off 512 to 1,024"),
         (Range("n_tokens", 5, 5), "number of firing tokens = 5"),
         (Range("norm_change", -0.25, None, negated=True), "not change of the norm ≥ −0.25"),
+        (Range("kind_share", 0.05, 0.1, below=True), "share of its kind 5 % to below 10 %"),
+        (Range("norm_final", None, 3, below=True), "final norm < 3"),
         (OneOf("legible", ("no",)), "not legible"),
         (OneOf("kind", tuple("abcdef")), "kind is a, b, c or 3 others"),
     ],
@@ -58,6 +60,18 @@ def test_numbers_as_people_type_them(name: str, text: str, value: float | None) 
 )
 def test_three_digits(number: float | None, shown: str) -> None:
     assert phrases.value(MEASURES["norm_final"], number) == shown
+
+
+def test_a_range_is_widened_to_hold_another() -> None:
+    def of(low: float | None, high: float | None, below: bool = False) -> Range:
+        return Range("norm_final", low, high, below=below)
+
+    assert phrases.wider(None, of(1, 2, True)) == of(1, 2, True)
+    assert phrases.wider(of(1, 2, True), of(2, 3, True)) == of(1, 3, True)
+    assert phrases.wider(of(2, 3), of(1, 2, True)) == of(1, 3)
+    assert phrases.wider(of(1, 3, True), of(2, 3)) == of(1, 3)
+    assert phrases.wider(of(None, 2), of(2, 3, True)) == of(None, 3, True)
+    assert phrases.wider(of(1, None), of(0, 1, True)) == of(0, None)
 
 
 def holds(where: tuple, truth: dict) -> bool:

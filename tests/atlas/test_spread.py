@@ -1,6 +1,7 @@
 """Histograms that add up, and a map that leaves no occupied place empty."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from atlas import spread
 from atlas.browsing import histograms, map_points, page, read_wish
 from atlas.columns import number_columns
+from atlas.conditions import Range, write_where
 from atlas.errors import InvalidValue
 from atlas.measures import CATEGORIES, FLAGS, MEASURES, measures_of
 from atlas.spread import GRID, Histogram, thinned
@@ -40,7 +42,7 @@ def test_histograms_sum_to_the_features_and_count_what_lies_in_their_bins(store,
         assert (np.diff(found.edges[:-1]) > 0).all(), name
         assert len(found.edges) == len(found.total) + 1 <= 25 or MEASURES[name].kind == "step"
         for i in range(len(found.total)):
-            low, high = found.edges[i], found.edges[i + 1]
+            low, high = found.edges[i : i + 2].astype(np.float32)
             last = i == len(found.total) - 1
             inside = [f for f, v in enumerate(values.astype(float))
                       if low <= v and (v <= high if last else v < high)]
@@ -52,9 +54,31 @@ def test_a_bin_of_whole_numbers_is_kept_by_its_own_ends(store):
     found = histograms(store, SEED0, 1, wish_of(store), ("birth_step", "n_duplicates", "n_tokens"))
     for name, histogram in found.items():
         for i, count in enumerate(histogram.total):
-            low, high = histogram.ends(i)
+            low, high, below = histogram.ends(i)
+            assert not below
             kept = page(store, SEED0, 1, wish_of(store, where=f"{name}:{low}..{high}"), limit=500)
             assert kept.total == count, (name, low, high)
+
+
+@pytest.mark.parametrize("name", sorted(MEASURES))
+def test_the_condition_of_a_bin_keeps_as_many_as_the_bin_counts(store, name):
+    for bins in (20, 5):
+        found = histograms(store, SEED0, 2, wish_of(store), (name,), bins)[name]
+        for i, count in enumerate(found.total):
+            low, high, below = found.ends(i)
+            where = ((Range(name, low, high, below=below),),)
+            wish = wish_of(store, where=write_where(where))
+            assert wish.where == where
+            assert page(store, SEED0, 2, wish, limit=500).total == count, (name, i, low, high)
+
+
+def test_values_on_the_edges_are_counted_where_a_condition_finds_them():
+    values = np.arange(0, 21, dtype=np.float32) / np.float32(20)
+    edges, places, counts = spread._binned(SimpleNamespace(steps=(0,)), "kind_share", values, 20)
+    for i, edge in enumerate(edges[:-2]):
+        low, high = np.float32(edge), np.float32(edges[i + 1])
+        assert counts[i] == ((values >= low) & (values < high)).sum()
+        assert (places[(values >= low) & (values < high)] == i).all()
 
 
 def test_steps_have_one_bin_per_snapshot(store):
@@ -111,9 +135,9 @@ def test_a_run_without_time_has_histograms_too(store):
 
 def test_the_ends_of_a_bin():
     whole = Histogram("n", np.ones(3), np.ones(3), 0, 0, np.array([0.0, 1, 4, 7]), whole=True)
-    assert [whole.ends(i) for i in range(3)] == [(0, 0), (1, 3), (4, 7)]
+    assert [whole.ends(i) for i in range(3)] == [(0, 0, False), (1, 3, False), (4, 7, False)]
     real = Histogram("n", np.ones(2), np.ones(2), 0, 0, np.array([0.0, 0.5, 1]))
-    assert [real.ends(i) for i in range(2)] == [(0, 0.5), (0.5, 1)]
+    assert [real.ends(i) for i in range(2)] == [(0, 0.5, True), (0.5, 1, False)]
 
 
 # --- the map ----------------------------------------------------------------------------------

@@ -35,13 +35,14 @@ def card(store):
 numbers = st.floats(-1e30, 1e30).map(lambda v: v + 0.0)
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=30)
 ranges = st.builds(
-    lambda name, ends, negated: Range(name, *ends, negated),
+    lambda name, ends, negated, below: Range(
+        name, *ends, negated, below and ends[1] is not None and ends[0] != ends[1]),
     st.sampled_from(sorted(MEASURES)),
     st.one_of(
         st.tuples(st.none() | numbers, st.none()), st.tuples(st.none(), numbers),
         st.tuples(numbers, numbers).map(lambda pair: tuple(sorted(pair))),
     ),
-    st.booleans(),
+    st.booleans(), st.booleans(),
 )
 choices = st.one_of(
     st.builds(
@@ -144,6 +145,15 @@ def test_the_empty_address_is_the_default(card):
     ({"lasso": "0.1,0.1;2,2;0.3,0.3"}, "3 to 40 corners"),
     ({"match": "fuzzy"}, "exact, prefix, substring, word"),
     ({"by": "likes"}, "either, promotes, fires"),
+    ({"case": "off"}, "case=yes or case=no"),
+    ({"at": "16"}, "at=ever or at=step"),
+    ({"alive": "1"}, "use alive=yes, or leave it out"),
+    ({"legible": "no"}, "use legible=yes, or leave it out"),
+    ({"floor": "false"}, "floor=yes or floor=no"),
+    ({"order": "sideways"}, "order=up, the smallest first"),
+    ({"like": "1_0"}, "0 to 23"),
+    ({"like": "٣"}, "0 to 23"),
+    ({"where": "rate_final:0.1..<0.1"}, "holds nothing"),
     ({"where": "rate_fnal:0..1"}, "rate_final"),
     ({"where": "rate_final"}, "rate_final:0.1..0.5"),
     ({"where": "rate_final:a..1"}, "“a” is no number"),
@@ -158,6 +168,20 @@ def test_what_is_not_valid_is_dropped_and_the_sentence_says_what_there_is(card, 
     assert wish == Wish()
     assert len(problems) == 1
     assert says in problems[0]
+
+
+def test_the_default_may_be_written_out(card):
+    asked = {"case": "yes", "at": "ever", "floor": "yes", "match": "exact", "by": "either"}
+    assert read_wish(asked, card) == (Wish(), ())
+
+
+@pytest.mark.parametrize("name", ["q", "token_text"])
+def test_a_long_text_is_cut_and_said(card, name):
+    wish, problems = read_wish({name: "x" * 201}, card)
+    assert "x" * 200 in (wish.text, wish.token_text)
+    assert len(problems) == 1
+    assert f"only the first 200 of {name}" in problems[0]
+    assert read_wish({name: "x" * 200}, card)[1] == ()
 
 
 def test_one_bad_part_takes_no_other_with_it(card):

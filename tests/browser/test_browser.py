@@ -56,7 +56,7 @@ def test_browse_filters_and_opens_a_feature_in_one_run_each(visit: Visit, store:
 
     visit.page.go_back()
     visit.wait_for_query("q", f"#{wanted}")
-    assert "Births by step" in visit.page.inner_text("body")
+    assert "births by step" in visit.page.inner_text("body")
 
 
 def test_the_third_row_of_the_second_page_is_the_feature_that_opens(
@@ -86,7 +86,7 @@ def test_a_neighbour_opens_and_back_returns(visit: Visit, store: Store) -> None:
 def test_one_cell_can_be_clicked_again_and_again(visit: Visit, store: Store) -> None:
     """The second row of a list of neighbours, of each feature that opens in turn."""
     run = first_run(store)
-    feature = int(store.browse(run)[1]["feature"].iloc[0])
+    feature = listed(store, run)[0]
     visit.open(f"feature?run={run}&feature={feature}")
     for _ in range(4):
         feature = int(store.feature(run, feature).neighbours.features[1])

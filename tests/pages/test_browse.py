@@ -1,5 +1,6 @@
 """Browse through AppTest: every filter from the address, by clicks, by links, and nonsense."""
 
+import json
 import re
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
@@ -8,6 +9,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from atlas import browsing
+from atlas.measures import MEASURES
 from atlas.store import Store
 from pages import shared
 from tests.pages.test_pages import Open, asked, calm, open_page, text_of
@@ -235,7 +237,7 @@ def test_features_like_one_are_beside_their_null(open_page: Open, store: Store) 
     app = calm(open_page("browse", run=SEED0, like=3))
     assert app.dataframe[0].value["likeness"].is_monotonic_decreasing
     assert "are nearest to feature 3" in text_of(app)
-    assert "its null" in text_of(app)
+    assert "Its null: the best of 23 random directions" in text_of(app)
 
 
 def test_the_two_steps_of_a_change_are_chosen(open_page: Open) -> None:
@@ -388,3 +390,69 @@ def test_pages_of_the_table(open_page: Open, monkeypatch: pytest.MonkeyPatch, st
     shown = listed(app)
     assert shown == whole[10:20]
     assert listed(calm(open_page("browse", run=SEED0, sort="feature", page=9))) == whole[:10]
+
+
+@pytest.mark.parametrize("number", ["abc", "-1", "0", "99", "1_0", "٢"])
+def test_a_page_that_there_is_not_is_said_and_leaves_the_address(
+    open_page: Open, number: str
+) -> None:
+    app = calm(open_page("browse", run=SEED0, page=number))
+    assert f"There is no page “{number}”: this list has one page" in text_of(app)
+    assert "page" not in app.query_params
+
+
+def test_the_first_page_may_be_named(open_page: Open) -> None:
+    assert "There is no page" not in text_of(calm(open_page("browse", run=SEED0, page="1")))
+
+
+def test_what_is_cut_is_said(open_page: Open, store: Store) -> None:
+    names = [m for m in MEASURES if m != "feature"]
+    app = calm(open_page("browse", run=SEED0, strips=",".join(names[:9]),
+                         columns=",".join(names[:40])))
+    assert "More than 8 histograms; the first 8 are shown." in text_of(app)
+    assert "More than 30 columns; the first 30 are shown." in text_of(app)
+    far = ",".join(["nothing"] * 200) + ",drift"
+    assert "drift" in calm(open_page("browse", run=SEED0, columns=far)).dataframe[0].value
+    said = text_of(calm(open_page("browse", run=SEED0, where="kind:doesnotexist")))
+    assert "No feature of this run has the kind “doesnotexist”; there are" in said
+
+
+def test_a_bar_counts_what_its_click_lists(open_page: Open, store: Store) -> None:
+    app = calm(open_page("browse", run=SEED0, strips="kind_share"))
+    body = next(e.proto.body for e in app.get("html") if 'class="atl-hists' in e.proto.body)
+    counts = [int(n) for n in re.findall(r'<a[^>]* title="[^"]*: (\d+)"', body)]
+    bars = links(app, "atl-hists")
+    assert len(counts) == len(bars) > 2
+    for count, bar in zip(counts, bars, strict=True):
+        assert len(expected(store, where=bar["where"])) == count
+
+
+def test_neighbours_keep_their_null_in_any_order(open_page: Open) -> None:
+    said = text_of(calm(open_page("browse", run=SEED0, like=3, sort="drift")))
+    assert "are nearest to feature 3. Its null: the best of 23 random directions" in said
+
+
+def test_a_shape_says_how_near_half_of_all_lives_are(open_page: Open, store: Store) -> None:
+    half = browsing.usual_distance(store, SEED0, len(STEPS) - 1, "0019")
+    said = text_of(calm(open_page("browse", run=SEED0, shape="0019", where="feature:..3")))
+    assert f"half of all 24 features are within {half:.3f}" in said
+    assert "half of all" not in text_of(calm(open_page("browse", run=SEED0)))
+
+
+@pytest.mark.parametrize(("address", "column"), [
+    ({"columns": "nearest"}, "nearest"), ({"columns": "match_cosine"}, "match_cosine"),
+    ({"like": "3"}, "likeness"),
+])
+def test_columns_of_cosines_say_what_chance_gives(
+    open_page: Open, address: dict[str, str], column: str
+) -> None:
+    app = calm(open_page("browse", run=SEED0, **address))
+    told = json.loads(app.dataframe[0].proto.columns)[column]["help"]
+    assert re.search(r"By chance: the best of 2[34] random directions .*a cosine of 0\.\d\d", told)
+
+
+def test_dead_features_have_no_change_in_the_table(open_page: Open) -> None:
+    app = calm(open_page("browse", run=SEED0, columns="change_step,change_p,alive"))
+    shown = app.dataframe[0].value
+    assert not shown["alive"].all()
+    assert shown.loc[~shown["alive"], ["change_step", "change_p"]].isna().all(axis=None)

@@ -1,8 +1,10 @@
 """The page of a feature: what it shows, what it says where something is missing, where it leads."""
 
+import math
 import re
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,9 +12,9 @@ from streamlit.testing.v1 import AppTest
 
 from atlas.chance import chance_cosine
 from atlas.detail import ActivationHistogram
-from atlas.records import FeatureCard, NeighbourList, TokenList
+from atlas.records import FeatureCard, NeighbourList, TokenList, Window
 from atlas.store import Store
-from pages import answers
+from pages import answers, feature_life, feature_tokens, trust
 from tests.pages.test_pages import Open, asked, calm, open_page, text_of
 from tests.tiny import DEAD, PRISM, SEED0, SEED1, SMALL, STEPS, WIDTH, D
 
@@ -171,12 +173,76 @@ def test_other_lives_are_drawn_over_this_one(open_page: Open) -> None:
     ("over", "said"),
     [("3,x", "is no feature to draw beside this one"), ("99999", "is no feature to draw"),
      ("1,2,3,4,5,6", "Only 4 other features"), ("-1", "is no feature"), (",", "is no feature"),
-     ("<b>", "is no feature"), ("1" * 300, "is no feature")],
+     ("<b>", "is no feature"), ("1" * 300, "is no feature"),
+     ("x,y,1", "and 1 more are no features"), ("0,3", "Feature 0 is the one shown"),
+     ("1,2,3,4,5", "#1, #2, #3, #4, the first of the 5 asked for")],
 )
 def test_odd_other_lives_get_a_sentence(open_page: Open, over: str, said: str) -> None:
     app = calm(open_page("feature", run=SEED0, feature=0, over=over))
     assert said in text_of(app)
     assert len(app.get("plotly_chart")) == 3
+
+
+def test_a_long_list_of_other_lives_is_read_whole(open_page: Open) -> None:
+    app = calm(open_page("feature", run=SEED0, feature=0, over=",".join(["3", "5"] * 80)))
+    assert "no feature" not in text_of(app)
+    spec = app.get("plotly_chart")[0].proto.spec
+    assert '"#3"' in spec
+    assert '"#5"' in spec
+
+
+@pytest.mark.parametrize("feature", ["abc", "99999"])
+def test_what_is_no_feature_offers_the_strongest(open_page: Open, feature: str) -> None:
+    app = calm(open_page("feature", run=SEED0, feature=feature))
+    app.button(key="feature_reset").click().run()
+    assert "Life of the feature." in text_of(calm(app))
+
+
+def test_names_keep_their_letters_at_the_head_of_a_sentence(open_page: Open) -> None:
+    shown = text_of(calm(open_page("token", run=SEED0, token=10_000)))
+    assert "tiny-large has no token" in shown
+    assert "Tiny-large" not in shown
+    shown = text_of(calm(open_page("feature", run=SEED0, feature=10_000)))
+    assert "Run tiny/large" in shown
+
+
+def test_the_columns_say_which_rows_they_count() -> None:
+    run = SimpleNamespace(cut="")
+    assert feature_tokens.counted(7, 7, run) == "The columns count all 7 rows."
+    assert "count 5 of these rows: those" in feature_tokens.counted(5, 7, run)
+
+
+def test_the_strongest_single_split_is_named_beside_the_changes(tiny_store: Path) -> None:
+    card = Store.open(tiny_store).feature(SEED0, 0)
+    card = replace(card, steps=tuple(range(12)), info=replace(
+        card.info, change_step=512, change_low_step=256, change_high_step=1024, change_p=0.004
+    ))
+    said = feature_life.about_changes(card, 2)
+    assert "2 changes of the norm's level" in said
+    assert "strongest single split, the one that Browse lists, is at step 512 " in said
+    assert "256 to 1,024, p = 0.004" in said
+    unlisted = replace(card, info=replace(card.info, change_step=None))
+    assert "single split is not available, because" in feature_life.about_changes(unlisted, 2)
+    dead = replace(card, info=replace(card.info, alive=False))
+    assert feature_life.about_changes(dead, 0) == ""
+
+
+def test_the_window_has_its_end_and_the_interval_of_its_place() -> None:
+    found = Window(512, 1621.3, 0.8, 3.2, 0.01, 0.04, 911.2, 700.4, 1200.0)
+    said = feature_life.about_window(SimpleNamespace(window=found))
+    assert "steps 512 to 1,621" in said
+    assert "between 700 and 1,200" in said
+    unknown = replace(found, center_low=math.nan)
+    assert "not available" in feature_life.about_window(SimpleNamespace(window=unknown))
+
+
+def test_a_label_that_is_missing_has_a_reason_of_its_own(tiny_store: Path) -> None:
+    info = Store.open(tiny_store).feature(SEED0, 0).info
+    none = replace(info, alive=True, script=None, script_coverage=0.0, supersense=None,
+                   supersense_coverage=0.0)
+    said = dict(trust._labels(none))
+    assert "WordNet" in said["supersense"]
+    assert "WordNet" not in said["script"]
 
 
 def test_an_odd_way_to_show_tokens_gets_a_sentence(open_page: Open) -> None:

@@ -96,6 +96,15 @@ def test_a_broken_file_says_what_is_wrong(open_page: Open, mine: shelf.Kept) -> 
     assert len(shelf.own()) == 1
 
 
+@pytest.mark.parametrize("part", ["abc", "-1", "0", "99", "1_0"])
+def test_a_part_that_there_is_not_is_said_and_leaves_the_address(
+    open_page: Open, mine: shelf.Kept, part: str
+) -> None:
+    app = calm(open_page("collections", run=SEED0, collection=mine.id, part=part))
+    assert f"There is no part “{part}”: these entries have one part" in text_of(app)
+    assert "part" not in app.query_params
+
+
 def test_long_lists_are_drawn_in_parts(open_page: Open) -> None:
     found = shelf.create(c.merged(
         Collection("long"), [Entry("gone", "feature", i) for i in range(130)]))

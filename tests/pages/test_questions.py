@@ -225,9 +225,8 @@ def like_greek() -> pd.DataFrame:
     cosines = unit @ unit[230]
     cosines[230] = -1
     cosines[~run.features["alive"].to_numpy()] = -1
-    cosines = cosines.round(3)  # as they are kept: equal ones by index
-    near = np.argsort(-cosines, kind="stable")[:10]
-    return pd.DataFrame({"likeness": cosines[near]}, index=near)
+    near = np.argsort(-cosines, kind="stable")[:10]  # before they are rounded to be kept
+    return pd.DataFrame({"likeness": cosines[near].round(3)}, index=near)
 
 
 def distances(shape: np.ndarray) -> pd.DataFrame:
@@ -277,7 +276,7 @@ def window() -> pd.DataFrame:
 
 def change_points() -> pd.DataFrame:
     f = raw(LARGE).features
-    kept = f[(f["change_low_step"] >= 512) & (f["change_high_step"] <= 1024)]
+    kept = f[f["alive"] & (f["change_low_step"] >= 512) & (f["change_high_step"] <= 1024)]
     assert len(kept) < f["change_step"].between(512, 1024).sum()
     return ranked(kept, "change_step")[
         ["change_step", "change_low_step", "change_high_step", "change_p"]]

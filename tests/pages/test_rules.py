@@ -89,3 +89,16 @@ def test_only_a_prompt_loads_the_language_model(tiny_store: Path) -> None:
         [sys.executable, "-c", code], check=True, cwd=ROOT, env=environment,
         capture_output=True, timeout=120,
     )
+
+
+def test_the_sheet_of_keys_names_every_key_of_a_button() -> None:
+    keys = set()
+    for _, tree in page_trees():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.keyword) and node.arg == "shortcut" and isinstance(
+                node.value, ast.Constant
+            ):
+                keys.add(node.value.value)
+    sheet = (ROOT / "pages" / "window.js").read_text("utf8")
+    assert len(keys) >= 3
+    assert keys <= set(re.findall(r'^    \[\["(\w)"\], "', sheet, flags=re.M))

@@ -1,5 +1,6 @@
 """Token: what builds a row, with the remainder, what lies near it, and how tokens are found."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -8,12 +9,12 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from atlas.detail import row_course
-from atlas.near_rows import nearest_rows
+from atlas.near_rows import SAMPLED, nearest_rows
 from atlas.places import STORE_VARIABLE
 from atlas.store import Store
 from pages import answers
 from tests.pages.test_pages import Open, asked, calm, open_page, text_of
-from tests.tiny import EMBEDDING, PRISM, SEED0, SMALL, STEPS, V
+from tests.tiny import EMBEDDING, PRISM, SEED0, SMALL, STEPS, WIDTH, V
 
 __all__ = ["open_page"]  # the fixture, found by its name
 
@@ -62,6 +63,11 @@ def test_dear_shares_are_read_when_asked(
     assert "share of the row that is explained" in text_of(app)
     app.toggle(key="token_parts").set_value(True).run()
     assert "not explained" in text_of(calm(app))
+    assert asked(app, "parts") == "yes"
+    app.toggle(key="token_parts").set_value(False).run()
+    assert "parts" not in calm(app).query_params
+    linked = calm(open_page("token", run=SEED0, token=TOKEN, charts="tables", parts="yes"))
+    assert "not explained" in text_of(linked)
 
 
 def test_a_store_without_weights_says_what_is_missing(
@@ -77,6 +83,8 @@ def test_a_store_without_weights_says_what_is_missing(
     app = calm(open_page("token", run=SEED0, token=TOKEN))
     shown = text_of(app)
     assert shown.count("shared without weights") == 2
+    assert not re.search("available, because [A-Z]", shown)
+    assert shown.count("vailable, because ") >= 2
     assert "Length that the strongest features add" in shown
     assert len(app.get("plotly_chart")) == 1
 
@@ -96,6 +104,7 @@ def test_nearest_rows_stand_beside_what_is_usual(open_page: Open, tiny_store: Pa
     drawn = html_of(calm(open_page("token", run=SEED0, token=TOKEN, step=4)))
     shown = text_of(calm(open_page("token", run=SEED0, token=TOKEN, step=4)))
     assert "Nearest rows through training." in shown
+    assert f"of {SAMPLED} rows drawn at random half have one at least as near" in shown
     for k in range(len(STEPS)):
         near = nearest_rows(tiny_store, store.run(SEED0), k, TOKEN)
         assert f"usual {near.usual[1]:.2f}" in shown
@@ -108,6 +117,32 @@ def test_many_rows_are_read_when_asked(open_page: Open, monkeypatch: pytest.Monk
     assert "usual 0" not in text_of(app)
     app.toggle(key="token_near").set_value(True).run()
     assert "usual 0" in text_of(calm(app))
+    assert asked(app, "near") == "yes"
+    app.button(key="token_after").click().run()
+    assert "usual 0" in text_of(calm(app))
+    assert re.search(r'href="token\?[^"]*near=yes', html_of(app))
+    assert "usual 0" in text_of(calm(open_page("token", run=SEED0, token=TOKEN, near="yes")))
+
+
+@pytest.mark.parametrize("name", ["parts", "near"])
+def test_odd_wishes_to_read_get_a_sentence(open_page: Open, name: str) -> None:
+    app = calm(open_page("token", run=SEED0, token=TOKEN, **{name: "<b>1"}))
+    assert f"{name}=yes reads them" in text_of(app)
+    assert "What builds this row." in text_of(app)
+
+
+def test_promoters_stand_beside_the_number_that_chance_gives(
+    open_page: Open, tiny_store: Path
+) -> None:
+    store = Store.open(tiny_store)
+    shown = text_of(calm(open_page("token", run=SEED0, token=TOKEN, step=16)))
+    lists = [store.feature(SEED0, f).promoted[STEPS.index(16)].tokens for f in range(WIDTH)]
+    counts = [sum(token in found for found in lists) for token in range(V)]
+    now = counts[TOKEN]
+    assert f"this one in {now} at step 16" in shown
+    said = float(re.search(r"at random stands in ([\d.]+) of the lists", shown)[1])
+    with_length = sum(bool(len(found)) for found in lists)
+    assert said * with_length / WIDTH == pytest.approx(np.mean(counts), abs=6e-3)
 
 
 # --- moving and finding -------------------------------------------------------------------------
