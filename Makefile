@@ -14,7 +14,7 @@ TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 TORCH_BUILD ?= $(shell if [ "$$(uname -s)" != Linux ] || nvidia-smi >/dev/null 2>&1; then echo default; else echo cpu; fi)
 
 .PHONY: help setup demo test check format browser clean bench bench-pages bench-precompute \
-  bench-precompute-kills peer
+  bench-precompute-kills crawl peer
 help:            ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## */\t/' | expand -t 14
 
@@ -41,7 +41,10 @@ browser: $(VENV)/.ready-test ## a Chromium for the browser tests, where one can 
 bench: bench-precompute bench-pages ## all benchmarks: store first, then the pages over it
 
 bench-pages: $(VENV)/.ready-test browser ## the pages over build/full-shape in a real browser; PEER=DIR beside the static atlas
-	@$(PY) -m tests.benchmarks.bench_pages $(if $(PEER),--peer $(PEER))
+	@$(PY) -m tests.benchmarks.bench_pages $(if $(STORE),--store "$(STORE)") $(if $(PEER),--peer "$(PEER)")
+
+crawl: $(VENV)/.ready-test browser ## follow 200 links of the bundle and see that each is restored after a restart
+	@$(PY) -m tests.browser.crawling --store $(if $(STORE),"$(STORE)",data/demo) --views 200
 
 bench-precompute: $(VENV)/.ready-test ## a made-up run of full shape: minutes and memory per stage (20 GB of disk)
 	@$(PY) -m tests.benchmarks.bench_precompute

@@ -21,6 +21,7 @@ from atlas.conditions import clip as clip
 from atlas.conditions import whole as whole
 from atlas.errors import AtlasError, NotFound
 from atlas.places import store_from_environment
+from atlas.pointer import POINTER
 from atlas.records import RunCard
 from atlas.store import Store
 from atlas.stylesheet import stylesheet
@@ -71,16 +72,35 @@ class _Followed:
     store: Store
     trouble: str = ""
     """Why the newest generation cannot be read; '' if it is the one that is read."""
+    mark: tuple[int, ...] | None = None
+    """Of the pointer's file when it was last read; None if it has to be read."""
 
 
 def _follow(found: _Followed) -> bool:
-    """Pick up a new generation; a broken one leaves the old generation in place."""
+    """Pick up a new generation; a broken one leaves the old generation in place.
+
+    A page asks some ten times a run, so the pointer is read again only when its file is another.
+    """
+    mark = _mark(found.store.folder / POINTER)
+    if mark is not None and mark == found.mark:
+        return True
     try:
         found.store.refresh()
         found.trouble = ""
+        found.mark = mark
     except AtlasError as error:
         found.trouble = str(error)
+        found.mark = None
     return True
+
+
+def _mark(path: Path) -> tuple[int, ...] | None:
+    """What tells a file from one that took its place; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 @st.cache_resource(show_spinner=False, validate=_follow, max_entries=2)

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from atlas.store import Store
+from atlas.store import POINTER, Store
 from tests.benchmarks import pages_browser, pages_crowd, pages_peer, pages_table
 from tests.benchmarks.bench_precompute import machine
 from tests.benchmarks.pages_store import many_runs
@@ -98,6 +98,9 @@ def main() -> int:
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
     store = args.store.resolve()
+    if not (store / POINTER).is_file():
+        print(f"there is no store in {store}; `make bench-precompute` makes one", file=sys.stderr)
+        return 2
     cards = Store.open(store).runs()
     card = next(c for c in cards if c.run == args.run or (not args.run and c.kind == "crosscoder"))
     kept = args.work / "figures.json"
