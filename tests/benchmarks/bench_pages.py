@@ -41,7 +41,7 @@ def questions(store: Path, run: str, work: Path, turns: int) -> Any:
     return json.loads(out.read_text())
 
 
-def in_browser(store: Path, run: str, width: int, repeats: int) -> Any:
+def in_browser(store: Path, run: str, width: int, work: Path, repeats: int) -> Any:
     """The clicks of a reader."""
     served = serve(store)
     try:
@@ -49,7 +49,7 @@ def in_browser(store: Path, run: str, width: int, repeats: int) -> Any:
             assert chromium is not None, "no Chromium is here; `make browser` gets one"
             features = [(37 + 211 * i) % width for i in range(4)]
             return pages_browser.measure(
-                chromium, served.address, served.process.pid, run, features, repeats
+                chromium, served.address, served.process.pid, run, features, work, repeats
             )
     finally:
         served.end()
@@ -121,7 +121,7 @@ def main() -> int:
                           args.repeats),
         "runs": MANY,
     })
-    part("browser", lambda: in_browser(store, card.run, card.d_sae, args.repeats))
+    part("browser", lambda: in_browser(store, card.run, card.d_sae, args.work, args.repeats))
     part("crowd", lambda: in_crowd(store, card.run, card.d_sae))
     part("memory", lambda: in_memory(many_runs(store, FEW, args.work / f"{FEW}-runs")))
     part("peer", lambda: beside(args.peer, store, card.run, args.work, args.repeats))

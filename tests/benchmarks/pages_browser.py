@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from tests.benchmarks.pages_painted import STOPWATCH, Seen, landed, timed
-from tests.browser.visits import HEADER, ROW, SLOW, Visit, visit_of
+from tests.browser.visits import HEADER, ROW, SLOW, Visit, serve, visit_of
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -150,25 +151,35 @@ def watched(chromium: "Browser", address: str, returning: bool = True) -> Iterat
         yield visit
 
 
-def landings(chromium: "Browser", address: str, pid: int, paths: dict[str, str], repeats: int,
-             returning: bool = True) -> dict[str, list[Seen]]:
+def landings(
+    chromium: "Browser", address: str, pid: int, path: str, repeats: int,
+    until: str = f"!!document.querySelector('{TABLE}')", returning: bool = True,
+) -> list[Seen]:
     """Cold openings: each in a browser context of its own, with nothing kept, on a warm server."""
-    found: dict[str, list[Seen]] = {}
-    for name, path in paths.items():
-        for turn in range(repeats + 1):
-            with watched(chromium, address, returning) as visit:
-                seen = landed(visit, f"{address}/{path}", pid,
-                              until=f"!!document.querySelector('{TABLE}')")
-            if turn:
-                found.setdefault(name, []).append(seen)
-    return found
+    found = []
+    for _ in range(repeats + 1):
+        with watched(chromium, address, returning) as visit:
+            found.append(landed(visit, f"{address}/{path}", pid, until))
+    return found[1:]
+
+
+def empty(chromium: "Browser", folder: Path, repeats: int) -> list[Seen]:
+    """Cold openings of a page of Streamlit's with one line of text: what no page can be below."""
+    app = folder / "one_line.py"
+    app.write_text("import streamlit as st\n\nst.text('one line')\n")
+    served = serve(folder, app=app)
+    try:
+        return landings(chromium, served.address, served.process.pid, "", repeats,
+                        until="!!document.querySelector('[data-testid=stText]')")
+    finally:
+        served.end()
 
 
 def measure(
-    chromium: "Browser", address: str, pid: int, run: str, features: list[int],
+    chromium: "Browser", address: str, pid: int, run: str, features: list[int], folder: Path,
     repeats: int = REPEATS,
 ) -> dict[str, dict[str, float]]:
-    """Every figure of the browser."""
+    """Every figure of the browser; `folder` is for the page to compare with."""
     found: dict[str, list[Seen]] = {}
     with watched(chromium, address) as visit:
         reader = Reader(visit, pid, repeats)
@@ -176,11 +187,12 @@ def measure(
         opens_map(reader, address, run)
         found |= reader.found
         assert visit.errors == [], visit.errors
-    paths = {
-        "cold landing": f"?run={quote(run)}",
-        "cold deep link": f"feature?run={quote(run)}&feature={features[1]}",
-    }
-    found |= landings(chromium, address, pid, paths, repeats)
-    first = landings(chromium, address, pid, {"cold landing, tour shown": paths["cold landing"]},
-                     2, returning=False)
-    return {name: summary(seen) for name, seen in (found | first).items()}
+    landing = f"?run={quote(run)}"
+    deep = f"feature?run={quote(run)}&feature={features[1]}"
+    found["cold landing"] = landings(chromium, address, pid, landing, repeats)
+    found["cold landing, tour shown"] = landings(
+        chromium, address, pid, landing, min(repeats, 3), returning=False
+    )
+    found["cold deep link"] = landings(chromium, address, pid, deep, repeats)
+    found["empty page"] = empty(chromium, folder, repeats)
+    return {name: summary(seen) for name, seen in found.items()}

@@ -56,14 +56,17 @@ class Served:
             self.process.wait(20)
 
 
-def serve(store: Path, port: int | None = None) -> Served:
-    """Start the atlas on a store, the bundle as `make demo` does, and wait until it answers."""
+def serve(store: Path, port: int | None = None, app: Path = APP) -> Served:
+    """Start the atlas on a store, the bundle as `make demo` does, and wait until it answers.
+
+    `app` may be another page of Streamlit's, to compare with.
+    """
     port = port or free_port()
-    if store == DEMO:
+    if store == DEMO and app == APP:
         command = [sys.executable, "-m", "precompute", "demo", "--port", str(port)]
     else:
         command = [
-            sys.executable, "-m", "streamlit", "run", str(APP), "--server.port", str(port),
+            sys.executable, "-m", "streamlit", "run", str(app), "--server.port", str(port),
         ]
     process = subprocess.Popen(
         command, cwd=ROOT, env=os.environ | {STORE_VARIABLE: str(store)},

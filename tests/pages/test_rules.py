@@ -56,6 +56,7 @@ def test_the_configuration_keeps_to_itself_and_to_the_palette() -> None:
     assert config["server"]["fileWatcherType"] == "none"
     assert config["server"]["address"] == "127.0.0.1"
     assert config["client"]["showErrorDetails"] == "none"
+    assert config["runner"]["postScriptGC"] is False
     for name, p in (("light", LIGHT), ("dark", DARK)):
         assert_same_colours(config["theme"][name], p)
     for face in config["theme"]["fontFaces"]:
