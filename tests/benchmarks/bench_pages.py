@@ -18,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from atlas.places import ROOT
 from atlas.store import POINTER, Store
 from tests.benchmarks import pages_browser, pages_crowd, pages_peer, pages_table
 from tests.benchmarks.bench_precompute import machine
@@ -95,6 +96,8 @@ def main() -> int:
     parser.add_argument("--only", nargs="*", choices=PARTS, default=PARTS,
                         help="measure these again and keep the other figures")
     parser.add_argument("--out", type=Path, default=HERE / "pages.md")
+    parser.add_argument("--readme", type=Path, default=ROOT / "README.md",
+                        help="its short table is written anew")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
     store = args.store.resolve()
@@ -132,6 +135,7 @@ def main() -> int:
     }
     kept.write_text(json.dumps(figures, indent=1))
     args.out.write_text(pages_table.written(figures))
+    pages_table.into_readme(args.readme, figures)
     print(args.out.read_text())
     return 0
 

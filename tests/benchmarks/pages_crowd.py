@@ -82,7 +82,7 @@ def address_of(page: str, run: str, draw: random.Random, width: int) -> dict[str
 
 
 async def _crowd(
-    address: str, page: str, run: str, width: int, sessions: int, seconds: float
+    address: str, page: str, run: str, width: int, sessions: int, seconds: float, thinking: float
 ) -> list[float]:
     end = time.perf_counter() + seconds
     found: list[float] = []
@@ -92,7 +92,7 @@ async def _crowd(
         session = await Session.open(address)
         await session.ask(page, **address_of(page, run, draw, width))
         while True:
-            await asyncio.sleep(draw.uniform(0, THINKING))
+            await asyncio.sleep(draw.uniform(0, thinking))
             if time.perf_counter() > end:
                 break
             found.append(await session.ask(page, **address_of(page, run, draw, width)))
@@ -104,12 +104,12 @@ async def _crowd(
 
 def crowd(
     address: str, pid: int, page: str, run: str, width: int,
-    sessions: int = SESSIONS, seconds: float = SECONDS,
+    sessions: int = SESSIONS, seconds: float = SECONDS, thinking: float = THINKING,
 ) -> dict[str, float]:
     """Answer times of a page under a crowd, and alone, in seconds; server time in ms a run."""
-    alone = asyncio.run(_crowd(address, page, run, width, 1, min(seconds, 20.0)))
+    alone = asyncio.run(_crowd(address, page, run, width, 1, min(seconds, 20.0), thinking))
     cpu = cpu_of(pid)
-    found = asyncio.run(_crowd(address, page, run, width, sessions, seconds))
+    found = asyncio.run(_crowd(address, page, run, width, sessions, seconds, thinking))
     spent = cpu_of(pid) - cpu
     return {
         "alone": median(alone), "p50": median(found), "p95": percentile(found, 0.95),

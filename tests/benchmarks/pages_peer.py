@@ -66,7 +66,7 @@ def make_data(store: Path, run: str, out: Path, snippets: int) -> dict[str, int]
     ).to_pandas()
     norm, rate = (np.nan_to_num(np.array(lives[n].tolist(), float)) for n in ("norm", "rate"))
     steps = list(card.steps)
-    middle = int(np.searchsorted(steps, 1000))
+    middle = min(int(np.searchsorted(steps, 1000)), len(steps) - 1)
     draw = np.random.default_rng(0)
     top = [[texts[t] for t in row] for row in draw.integers(0, len(texts), (card.d_sae, 5))]
     peak = norm.argmax(axis=1)

@@ -1,5 +1,6 @@
 """The figures of `bench_pages` as a page: what, target, seen, and whether it is met."""
 
+from pathlib import Path
 from typing import Any
 
 BUDGETS = {
@@ -186,3 +187,49 @@ def _peer(figures: dict[str, Any]) -> list[str]:
                 else f"{mine['median']:.2f} | {mine['bytes'] / 1000:.0f} |")
         lines.append(f"| {name} | {row['median']:.2f} | {row['bytes'] / 1e6:.1f} | {here}")
     return lines
+
+
+# --- the short table of the README ---------------------------------------------------------------
+
+BEGIN, END = "<!-- speed -->", "<!-- /speed -->"
+"""Lines of the README between which the short table stands."""
+SHORT = {
+    "filter": "filter", "sort": "sort", "page": None, "row to feature": "row to first feature",
+    "neighbour to next feature": "neighbour to next feature", "cold landing": "cold landing",
+    "cold deep link": None,
+}
+"""Acts of the short table and the same of the static atlas, where it has it."""
+
+
+def short(figures: dict[str, Any]) -> str:
+    """What, target, seen and the static atlas: a few lines."""
+    peer = (figures.get("peer") or {}).get("acts", {})
+    lines = ["| what | target | here | static 1B atlas |", "|---|---|---|---|"]
+    for name, same in SHORT.items():
+        row = figures.get("browser", {}).get(name)
+        if row is None:
+            continue
+        other = peer.get(same or "")
+        there = "" if other is None else (
+            f"{other['median']:.2f} s, {other['bytes'] / 1e6:.1f} MB"
+        )
+        lines.append(f"| {WORDS[name]} | {BUDGETS[name]} s | {row['median']:.2f} s | {there} |")
+    if row := figures.get("browser", {}).get("next with n"):
+        lines.append(f"| bytes and server time of a feature rerun | {BYTES // 1000} kB, "
+                     f"{CPU:.0f} ms | {row['bytes'] / 1000:.0f} kB, {row['cpu']:.0f} ms | |")
+    for page, row in figures.get("crowd", {}).items():
+        lines.append(f"| 20 readers at once, {page.capitalize()}, 95 % within | {CROWD[page]} s | "
+                     f"{row['p95']:.2f} s | |")
+    if row := figures.get("memory"):
+        lines.append(f"| server memory, {row['runs']} runs; each further reader | {MEMORY:.0f} MB; "
+                     f"{SESSION:.0f} MB | {row['visited']:.0f} MB; {row['per_session']:.1f} MB | |")
+    return "\n".join(lines)
+
+
+def into_readme(readme: Path, figures: dict[str, Any]) -> None:
+    """Put the short table between the marks of the README; one without marks is left as it is."""
+    text = readme.read_text(encoding="utf8")
+    head, begin, rest = text.partition(BEGIN)
+    _, end, tail = rest.partition(END)
+    if begin and end:
+        readme.write_text(f"{head}{BEGIN}\n{short(figures)}\n{END}{tail}", encoding="utf8")
