@@ -10,14 +10,15 @@ from tests.tiny import SEED0
 __all__ = ["open_page"]  # the fixture, found by its name
 
 KINDS = [
-    ("browse", [{"q": "a"}, {"q": "e"}], 9, 3),
-    ("browse", [{"sort": "rate_final"}, {"sort": "norm_final"}], 9, 3),
-    ("browse", [{"where": "rate_final:0.01.."}, {"where": "rate_final:0.02.."}], 9, 3),
-    ("browse", [{"view": "map"}, {"view": "map", "q": "a"}], 9, 3),
-    ("feature", [{"feature": 1}, {"feature": 2}], 18, 12),
-    ("token", [{"token": 270}, {"token": 271}], 15, 8),
+    ("browse", [{"q": "a"}, {"q": "e"}], 17, 3),
+    ("browse", [{"sort": "rate_final"}, {"sort": "norm_final"}], 17, 3),
+    ("browse", [{"where": "rate_final:0.01.."}, {"where": "rate_final:0.02.."}], 17, 3),
+    ("browse", [{"view": "map"}, {"view": "map", "q": "a"}], 17, 3),
+    ("feature", [{"feature": 1}, {"feature": 2}], 36, 13),
+    ("token", [{"token": 270}, {"token": 271}], 34, 11),
 ]
-"""Page, two views, queries at most with nothing kept and once the run was looked at."""
+"""Page, two views, queries at most of a new visitor with nothing kept, who comes to a page by way
+of Browse, and of one who goes on."""
 
 
 @pytest.mark.parametrize(("page", "views", "most", "more"), KINDS)
@@ -31,11 +32,11 @@ def test_a_page_asks_few_questions_and_fewer_the_next_time(
         with counted() as asked:
             calm(open_page(page, run=SEED0, **view))
         counts.append(len(asked.queries))
-    assert 0 < counts[0] <= most + 9 * (page != "browse")  # which opens Browse on its way
+    assert 0 < counts[0] <= most
     assert counts[1] <= more
     with counted() as asked:
         calm(open_page(page, run=SEED0, **views[1]))
-    assert asked.queries == []
+    assert len(asked.queries) <= 1  # where the store lies, which code to copy names
 
 
 def test_the_number_of_questions_does_not_grow_with_the_list(open_page: Open) -> None:
