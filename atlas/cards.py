@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 
 from atlas.records import (
+    ActivationHistogram,
     FeatureCard,
     FeatureInfo,
     NeighbourList,
@@ -106,8 +107,8 @@ def feature_card(
 ) -> FeatureCard:
     """Everything about one feature from the answers of its queries."""
     count = len(card.steps)
-    ranked = promoted.to_pylist()
-    fired = firing.to_pylist()
+    ranked = promoted.sort_by("k").to_pylist()
+    fired = (firing.to_pylist() or [{}])[0]
     return FeatureCard(
         run=card.run,
         info=_info(feature.to_pylist()[0], texts),
@@ -121,10 +122,18 @@ def feature_card(
         suppressed=tuple(
             token_list(r["suppressed"], r["suppressed_cosines"], texts) for r in ranked
         ),
-        firing=token_list(fired[0]["tokens"], fired[0]["p"], texts) if fired
-        else token_list([], [], texts),
+        firing=token_list(fired.get("tokens"), fired.get("p"), texts),
+        activations=_activations(fired),
         neighbours=neighbour_list(neighbours, names, texts),
     )
+
+
+def _activations(fired: dict[str, Any]) -> ActivationHistogram | None:
+    counts = fired.get("histogram")
+    if counts is None:
+        return None
+    edges = np.linspace(fired["p_low"], fired["p_high"], len(counts) + 1)
+    return ActivationHistogram(np.array(counts, dtype=np.int64), edges)
 
 
 def pairs(found: pa.Table) -> list[tuple[int, float]]:

@@ -1,7 +1,7 @@
 """What the store keeps beside a feature's or a token's card: asked for where it is shown.
 
-How a direction turns between any two snapshots, which features it is near at each, how a
-feature's activations are spread, and the course of a row of the matrix itself. A number that is
+How a direction turns between any two snapshots, which features it is near at each, and the course
+of a row of the matrix itself. A number that is
 not available is nan; a run that cannot have one of them answers None, or with an empty list.
 """
 
@@ -19,28 +19,7 @@ HUNDRED = 100
 
 _SIMILARITY = "SELECT cosines FROM {run}.similarity WHERE feature = $feature"
 _NEIGHBOURS = "SELECT ids, cosines FROM {run}.neighbour_at WHERE feature = $feature AND k = $k"
-_ACTIVATIONS = """
-    SELECT histogram, p_low, p_high FROM {run}.code_by_feature WHERE feature = $feature"""
 _ROW = "SELECT norm, to_terminal, explained FROM {run}.row WHERE token = $token"
-
-
-@dataclass(frozen=True)
-class ActivationHistogram:
-    """How the pre-activations of a feature are spread over all tokens on which it fires.
-
-    Among the tokens the dictionary was fitted to; of a code that was cut, those that are kept.
-    """
-
-    counts: np.ndarray
-    """(24,) int64 tokens in each bin; a bin has its lower edge, the last has both."""
-    edges: np.ndarray
-    """(25,) float64, evenly from the smallest pre-activation to the largest; all equal where
-    every token has the same."""
-
-    @property
-    def total(self) -> int:
-        """All tokens that are counted."""
-        return int(self.counts.sum())
 
 
 @dataclass(frozen=True)
@@ -94,20 +73,6 @@ def neighbours_at(store: Store, run: str, feature: int, k: int) -> NeighbourList
     near = cards.pairs(store.ask(run, _NEIGHBOURS, feature=feature, k=k))
     names = store.ask(run, queries.NAMES, features=[neighbour for neighbour, _ in near])
     return cards.neighbour_list(near, names, store.token_texts(card.model))
-
-
-def activations(store: Store, run: str, feature: int) -> ActivationHistogram | None:
-    """The histogram of a feature's pre-activations; None where it fires on no fitted token.
-
-    Raises:
-        NotFound: no such run or feature.
-    """
-    _card_with(store, run, feature)
-    row = store.ask(run, _ACTIVATIONS, feature=feature).to_pylist()[0]
-    if row["histogram"] is None:
-        return None
-    counts = np.array(row["histogram"], dtype=np.int64)
-    return ActivationHistogram(counts, np.linspace(row["p_low"], row["p_high"], len(counts) + 1))
 
 
 def row_course(store: Store, run: str, token: int) -> RowCourse | None:

@@ -13,18 +13,16 @@ from typing import Any
 import numpy as np
 
 from atlas.errors import NotFound
+from atlas.recent import Recent
 from atlas.records import RunCard
 from atlas.store import Store
 
 BAR = 1.0
 """Score of the strongest place below which there is nothing to show (peers section 1.1)."""
 
-KEPT = 8
-"""Runs whose counts of tokens are kept in memory."""
-
+_TOLD = "SELECT value FROM {run}.meta WHERE key = 'examples'"
 _ASKED = """
-SELECT (SELECT value FROM {run}.meta WHERE key = 'examples') AS told, f.alive, f.rate_final,
-  c.tokens AS own
+SELECT f.alive, f.rate_final, c.tokens AS own
 FROM {run}.feature f, {run}.code_by_feature c
 WHERE f.feature = $feature AND c.feature = $feature
 """
@@ -38,7 +36,8 @@ SELECT token, count(*) AS n FROM (SELECT unnest(tokens[3 :]) AS token FROM {run}
 GROUP BY token
 """
 
-_counts: dict[tuple[str, str, str], np.ndarray] = {}
+_OF_RUNS = Recent(16)
+"""What all features of a run share: what was told of its text, how often the text says a token."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,9 +96,12 @@ def examples(store: Store, run: str, feature: int) -> Examples:
     card = store.run(run)
     if not 0 <= feature < card.d_sae:
         raise NotFound(f"run {run} has no feature {feature}; it has 0 to {card.d_sae - 1}")
+    told = _OF_RUNS.get((store.folder, store.digest, run, "told"), lambda: _told(store, run))
+    if told["reason"] is not None:
+        return _nothing(told, told["reason"])
     (row,) = store.ask(run, _ASKED, feature=feature).to_pylist()
-    told, own = _told(row["told"]), np.array(row["own"] or (), dtype=np.int64)
-    reason = told["reason"] or _silent(card, row)
+    own = np.array(row["own"] or (), dtype=np.int64)
+    reason = _silent(card, row)
     if reason is not None:
         return _nothing(told, reason)
     texts = store.token_texts(card.model)
@@ -122,21 +124,19 @@ def examples(store: Store, run: str, feature: int) -> Examples:
 
 def _said(store: Store, run: str, size: int) -> np.ndarray:
     """How often each token (V,) comes after a place of the text; counted once for a run."""
-    key = (str(store.folder), store.digest, run)
-    counts = _counts.get(key)
-    if counts is None:
+    def counted() -> np.ndarray:
         rows = store.ask(run, _SAID)
         counts = np.zeros(size, dtype=np.int64)
         counts[rows["token"].to_numpy()] = rows["n"].to_numpy()
-        while len(_counts) >= KEPT:
-            _counts.pop(next(iter(_counts)), None)
-        _counts[key] = counts
-    return counts
+        return counts
+
+    return _OF_RUNS.get((store.folder, store.digest, run, "said"), counted)
 
 
-def _told(text: str | None) -> dict[str, Any]:
+def _told(store: Store, run: str) -> dict[str, Any]:
     """The meta entry `examples`."""
-    known = json.loads(text) if text else {}
+    text = store.ask(run, _TOLD)["value"].to_pylist()
+    known = json.loads(text[0]) if text else {}
     chance = known.get("chance")
     empty = "examples were not derived when the run was built; build it again"
     return {

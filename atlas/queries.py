@@ -23,11 +23,11 @@ LIFE = """
     SELECT norm, rate, rotation, to_terminal, contribution FROM {run}.life
     WHERE feature = $feature"""
 PROMOTED = """
-    SELECT tokens, cosines, suppressed, suppressed_cosines FROM {run}.promoted
-    WHERE feature = $feature ORDER BY k"""
-FIRING = """
-    SELECT tokens[:$limit] AS tokens, p[:$limit] AS p FROM {run}.code_by_feature
+    SELECT k, tokens, cosines, suppressed, suppressed_cosines FROM {run}.promoted
     WHERE feature = $feature"""
+FIRING = """
+    SELECT tokens[:$limit] AS tokens, p[:$limit] AS p, histogram, p_low, p_high
+    FROM {run}.code_by_feature WHERE feature = $feature"""
 NEIGHBOURS = "SELECT ids, cosines FROM {run}.neighbour WHERE feature = $feature"
 NAMES = """
     SELECT feature, label, profile FROM {run}.feature

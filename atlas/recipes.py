@@ -7,9 +7,10 @@ import re
 from typing import Any
 
 from atlas.measures import LIKENESS
-from atlas.searches import TOKENS, drawn, matching_tokens, reading
+from atlas.searches import TOKENS, reading
 from atlas.selections import edges_of, question
 from atlas.store import Store
+from atlas.token_search import drawn, matching_tokens
 from atlas.wishes import EXACT, FIRES, PROMOTES, Wish, parameters_of
 
 ALIAS = "atlas"

@@ -213,6 +213,25 @@ class FeatureInfo:
     """The strongest firing tokens as they are drawn, separated by spaces; '' if none."""
 
 
+@dataclass(frozen=True, eq=False)
+class ActivationHistogram:
+    """How the pre-activations of a feature are spread over all tokens on which it fires.
+
+    Among the tokens the dictionary was fitted to; of a code that was cut, those that are kept.
+    """
+
+    counts: np.ndarray
+    """(24,) int64 tokens in each bin; a bin has its lower edge, the last has both."""
+    edges: np.ndarray
+    """(25,) float64, evenly from the smallest pre-activation to the largest; all equal where
+    every token has the same."""
+
+    @property
+    def total(self) -> int:
+        """All tokens that are counted."""
+        return int(self.counts.sum())
+
+
 @dataclass(frozen=True)
 class FeatureCard:
     """All that the page of one feature shows."""
@@ -237,6 +256,8 @@ class FeatureCard:
     firing: TokenList
     """Tokens on which it fires at one snapshot or more, at most 200;
     `info.n_tokens` says of how many."""
+    activations: ActivationHistogram | None
+    """How its pre-activations are spread; None where it fires on no fitted token."""
     neighbours: NeighbourList
 
 

@@ -1,101 +1,20 @@
-"""Search by text: which tokens a typed text means, and which features have to do with them.
-
-A typed text is compared with what is drawn for a token, in which a leading space is ␣. It is
-never a pattern: every character means itself.
-"""
+"""Search by text: which features have to do with the tokens that a typed text means."""
 
 import numpy as np
 
 from atlas.columns import label_columns, name_columns, number_columns
 from atlas.conditions import clip
-from atlas.recent import Recent
 from atlas.store import Store
-from atlas.vocabulary import RESERVED, SIGNS, show_token
-from atlas.wishes import EITHER, EXACT, FIRES, PREFIX, PROMOTES, SUBSTRING, WORD, Wish
+from atlas.token_search import SPACE, matching_tokens
+from atlas.wishes import EITHER, EXACT, FIRES, PROMOTES, SUBSTRING, Wish
 
 TOKENS = 200
 """Tokens whose features are looked for: the most frequent ones of those that match."""
-SPACE = SIGNS[" "]
 
-FREQUENCY = """
-    SELECT coalesce(n_train, -1) AS n_train FROM catalog.token WHERE model = $model
-    ORDER BY token"""
-PROMOTING = "SELECT DISTINCT feature FROM {run}.token_index WHERE {token}"
+PROMOTING = "SELECT feature FROM {run}.token_index WHERE {token}"
 AT_STEP = " AND (snapshots >> $at) & 1 = 1"
-FIRING = """
-    SELECT unnest(features) AS feature, unnest(p) AS p FROM {run}.code_by_token WHERE {token}"""
-
-_SPELLINGS = Recent(8)
-
-
-def matching_tokens(
-    store: Store, run: str, text: str, match: str = EXACT, ignore_case: bool = False
-) -> np.ndarray:
-    """Ids of the tokens that a typed text means, (n,) int64, most frequent first.
-
-    Args:
-        match: exact, prefix, substring, or word, which ignores case and a space before.
-        ignore_case: take upper and lower case as alike.
-    """
-    fold = ignore_case or match == WORD
-    needle = drawn(text)
-    needle = needle.lower() if fold else needle
-    if match == WORD:
-        needle = needle.removeprefix(SPACE)
-    if match == SUBSTRING:
-        needle = needle.removeprefix("◌")
-    if not needle:
-        return np.zeros(0, np.int64)
-    texts = _spelling(store, run, fold)
-    if match == SUBSTRING:
-        found = [i for i, text in enumerate(texts) if needle in text]
-    elif match == PREFIX:
-        found = [i for i, text in enumerate(texts) if text.startswith(needle)]
-    else:
-        found = _all_places(texts, needle)
-        if match == WORD:
-            found += _all_places(texts, SPACE + needle)
-    tokens = np.array(found, np.int64)
-    order = np.argsort(-_frequency(store, run)[tokens], kind="stable")
-    return tokens[order]
-
-
-def _all_places(texts: list[str], wanted: str) -> list[int]:
-    """Every place of a text in a list: several rows may draw alike."""
-    found, start = [], 0
-    for _ in range(texts.count(wanted)):
-        found.append(texts.index(wanted, start))
-        start = found[-1] + 1
-    return found
-
-
-def drawn(text: str) -> str:
-    """A typed text as it would be drawn; text that holds our own signs is taken as drawn."""
-    if any(sign in text for sign in RESERVED):
-        for char, sign in SIGNS.items():
-            text = text.replace(char, sign)
-        return text
-    return show_token(text.encode("utf8", "replace")) if text else ""
-
-
-def _spelling(store: Store, run: str, fold: bool) -> list[str]:
-    """The drawn text of every token, in lower case if `fold`."""
-    model = store.run(run).model
-    if not fold:
-        return store.token_texts(model)
-    return _SPELLINGS.get((store.digest, model, "folded"),
-                          lambda: [text.lower() for text in store.token_texts(model)])
-
-
-def _frequency(store: Store, run: str) -> np.ndarray:
-    """Occurrences of every token in the training text, -1 where not counted."""
-    model = store.run(run).model
-
-    def make() -> np.ndarray:
-        table = store.ask(run, FREQUENCY, model=model)
-        return table["n_train"].to_numpy()
-
-    return _SPELLINGS.get((store.digest, model), make)
+FIRING = "SELECT features FROM {run}.code_by_token WHERE {token}"
+FIRING_WITH = "SELECT features, p FROM {run}.code_by_token WHERE {token}"
 
 
 def features_of_tokens(
@@ -121,9 +40,12 @@ def features_of_tokens(
         table = store.ask(run, sql + (AT_STEP if at_step else ""), **values, **at)
         found[table["feature"].to_numpy()] = True
     if by != PROMOTES:
-        table = store.ask(run, FIRING.replace("{token}", token), **values)
-        features, p = table["feature"].to_numpy(), table["p"].to_numpy()
-        if at_step and card.kind != "prism":
+        weighed = at_step and card.kind != "prism"  # a column of millions is read if needed only
+        asked = FIRING_WITH if weighed else FIRING
+        table = store.ask(run, asked.replace("{token}", token), **values)
+        features = table["features"].combine_chunks().flatten().to_numpy()
+        if weighed:
+            p = table["p"].combine_chunks().flatten().to_numpy()
             own = number_columns(store, run, k, ("norm_at", "threshold"), card.steps[:1] * 2)
             features = features[p * own["norm_at"][features] > own["threshold"][features]]
         found[features] = True

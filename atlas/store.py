@@ -33,7 +33,7 @@ _SETTINGS = {
     "allow_community_extensions": False,
     "python_enable_replacements": False,
     "memory_limit": "1GB",
-    "threads": 2,
+    "threads": 1,
     "max_execution_time": 5000,
 }
 _SHUT = (

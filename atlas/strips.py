@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from html import escape
 
 from atlas.markup import link, number, probability, wrap
+from atlas.schema import DUPLICATE
 
 CLASSES = """
 .atl-labels{display:flex;flex-wrap:wrap;gap:2px 26px;align-items:baseline;font-size:13px;
@@ -36,6 +37,13 @@ CLASSES = """
  color:var(--atl-muted);white-space:nowrap}
 .atl-match .tok{overflow:hidden;text-overflow:ellipsis;min-width:0}
 .atl-match b{font-weight:500;color:var(--atl-accent)}
+.atl-near{display:grid;grid-template-columns:max-content 84px max-content minmax(0,1fr);
+ column-gap:11px;row-gap:3px;align-items:center;font-size:12.5px;padding-top:2px}
+.atl-near .track{height:11px;position:relative;background:var(--atl-grid)}
+.atl-near .track i{position:absolute;left:0;top:0;bottom:0;background:var(--atl-accent);opacity:.8}
+.atl-near .val{font:400 11.5px/1.5 var(--atl-mono);color:var(--atl-muted)}
+.atl-near .tok{font-family:var(--atl-mono);font-size:12px;white-space:pre;overflow:hidden;
+ text-overflow:ellipsis}
 .atl-note .mono,.atl-defs .mono{white-space:pre-wrap;overflow-wrap:anywhere}
 .atl-bars .track u{position:absolute;top:-1px;bottom:-1px;width:0;
  border-left:1.5px solid var(--atl-ink);opacity:.55}
@@ -115,6 +123,35 @@ def _counterpart(match: Counterpart) -> str:
         f'<div class="dim">cosine {match.cosine:.2f}{second}; turned at random {beyond}; {both}'
         "</div></div>"
     )
+
+
+@dataclass(frozen=True)
+class Near:
+    """A feature of similar direction, for a list."""
+
+    feature: int
+    cosine: float
+    label: str
+    """Its strongest firing tokens."""
+    href: str
+
+
+def neighbours(found: Sequence[Near]) -> str:
+    """Features by cosine, each a link; from `DUPLICATE` on the tip says what that means."""
+    cells = []
+    for near in found:
+        tip = f"cosine {number(near.cosine)}" + (
+            f": from {DUPLICATE} on two live features count as duplicates"
+            if near.cosine >= DUPLICATE else ""
+        )
+        wide = 100 * min(1.0, max(0.0, near.cosine))
+        cells.append(
+            f'<b class="num">{link(f"#{near.feature:,}", near.href)}</b>'
+            f'<div class="track" title="{escape(tip)}"><i style="width:{wide:.0f}%"></i></div>'
+            f'<div class="val">{number(near.cosine, 2)}</div>'
+            f'<div class="tok" title="{escape(near.label)}">{link(near.label, near.href)}</div>'
+        )
+    return wrap(f'<div class="atl-near">{"".join(cells)}</div>')
 
 
 def fires_above(threshold: float, norm: float) -> float:

@@ -130,12 +130,6 @@ def neighbours_at(digest: str, run: str, feature: int, k: int) -> NeighbourList:
 
 
 @st.cache_data(max_entries=256, show_spinner=False)
-def activations(digest: str, run: str, feature: int) -> detail.ActivationHistogram | None:
-    """How a feature's activations are spread."""
-    return detail.activations(_at(digest), run, feature)
-
-
-@st.cache_data(max_entries=256, show_spinner=False)
 def norms(digest: str, run: str, features: tuple[int, ...]) -> list[list[float | None]]:
     """Norms of some features through training, in the order asked for."""
     if not features:

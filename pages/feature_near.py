@@ -1,13 +1,13 @@
 """What a feature is like: its neighbours at the chosen step, its counterparts in other runs."""
 
-import pandas as pd
+from urllib.parse import urlencode
+
 import streamlit as st
 
 from atlas import strips
 from atlas.chance import chance_cosine
 from atlas.matches import MatchInfo
 from atlas.records import FeatureCard, NeighbourList, RunCard
-from atlas.schema import DUPLICATE
 from pages import answers, shared
 
 ROWS = 10
@@ -35,45 +35,19 @@ def draw_neighbours(view: shared.Here, card: FeatureCard) -> str:
     if not len(near.features) or (not last and not len(card.promoted[view.k].tokens)):
         shared.say("Not available, because its direction has no length there, so it has no angle.")
         return reason
-    draw_table(near, card.info.feature)
+    draw_list(near)
     return reason
 
 
-def draw_table(near: NeighbourList, feature: int) -> None:
-    """The neighbours as a table."""
-    frame = pd.DataFrame(
-        {
-            "feature": near.features[:ROWS],
-            "cosine": near.cosines[:ROWS].astype(float),
-            "tokens": [shared.left_to_right(text) for text in near.labels[:ROWS]],
-        }
-    )
-    ids = near.features.tolist()
-
-    def opened() -> None:
-        row = shared.picked("feature_neighbours")
-        if row is not None:
-            shared.address(feature=ids[row])
-
-    c = st.column_config
-    st.dataframe(
-        frame,
-        key="feature_neighbours",
-        hide_index=True,
-        row_height=27,
-        height=len(frame) * 27 + 38,
-        on_select=opened,
-        selection_mode="single-cell",
-        column_config={
-            "feature": c.NumberColumn("#", format="%d", width=52),
-            "cosine": c.ProgressColumn(
-                "cosine", format="%.2f", min_value=0.0, max_value=1.0, width=100, color="primary",
-                help=f"From {DUPLICATE} on two live features count as duplicates.",
-            ),
-            "tokens": c.TextColumn("strongest firing tokens", width=240),
-        },
-        alt=f"neighbours of feature {feature}",
-    )
+def draw_list(near: NeighbourList) -> None:
+    """The neighbours, each a link that leaves all else of the view as it is."""
+    now = st.query_params.to_dict()
+    rows = zip(near.features[:ROWS].tolist(), near.cosines.tolist(), near.labels, strict=False)
+    st.html(strips.neighbours([
+        strips.Near(feature, cosine, label,
+                    f"feature?{urlencode(now | {'feature': feature}, errors='replace')}")
+        for feature, cosine, label in rows
+    ]))
 
 
 def draw_matches(view: shared.Here, card: FeatureCard) -> str:

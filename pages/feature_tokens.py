@@ -236,7 +236,7 @@ def draw_firing(view: shared.Here, card: FeatureCard, most: int = FIRING) -> str
     if not len(firing.tokens):
         shared.say(why_none(view.card, card.info))
         return "" if card.info.n_tokens else "the feature is dead"
-    spread = answers.activations(view.store.digest, view.run, card.info.feature)
+    spread = card.activations
     if spread is None:
         st.html(_bars(view, firing, most))
         return f"the spread of its activations: {answers.not_derived(view.run)}"

@@ -141,3 +141,11 @@ def test_courses_without_changes() -> None:
     exact = changes(np.repeat([0.0, 1.0], 8), STEPS[:16])
     assert [(c.step, math.isinf(c.effect)) for c in exact] == [(2**8, True)]
     assert exact[0].p <= 5 / (DRAWS + 1)
+
+
+def test_a_course_alone_has_the_p_it_has_among_others() -> None:
+    courses = np.random.default_rng(5).normal(size=(20, 30)).cumsum(axis=0)
+    together = strongest(courses).p
+    alone = [strongest(courses[:, [i]]).p.item() for i in range(courses.shape[1])]
+    np.testing.assert_allclose(alone, together, atol=2e-3)  # a tie may round to either side
+    assert len(set(alone)) > 3

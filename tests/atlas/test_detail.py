@@ -84,7 +84,7 @@ def test_how_activations_are_spread(
         code, _ = crosscoder_code(*weights)
     for feature in range(WIDTH):
         p = code.p[code.feature == feature]
-        found = detail.activations(store, run, feature)
+        found = store.feature(run, feature).activations
         if not len(p):
             assert found is None
             continue
@@ -96,7 +96,7 @@ def test_how_activations_are_spread(
         least = np.bincount(place.clip(0, BINS - 1), minlength=BINS)
         assert (found.counts >= least).all(), "values near an edge may lie on either side"
         assert sure.mean() > 0.3
-    assert detail.activations(store, run, DEAD) is None
+    assert store.feature(run, DEAD).activations is None
 
 
 def dense(c: crosscoder.Crosscoder, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -160,7 +160,7 @@ def test_the_row_of_a_prism(store: Store, tiny_store: Path) -> None:
 
 
 def test_what_is_not_there(store: Store) -> None:
-    for ask in (detail.similarity, detail.activations):
+    for ask in (detail.similarity, lambda *asked: detail.neighbours_at(*asked, 0)):
         with pytest.raises(NotFound, match=f"it has 0 to {WIDTH - 1}"):
             ask(store, SEED0, WIDTH)
         with pytest.raises(NotFound, match="no run"):

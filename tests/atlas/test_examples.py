@@ -14,6 +14,7 @@ from atlas import examples as subject
 from atlas.errors import NotFound
 from atlas.examples import Example, Examples, examples
 from atlas.excerpts import CLASSES, excerpts, ink_of
+from atlas.recent import Recent
 from atlas.store import Store
 from precompute.publish import publish
 from precompute.stages import precompute_run
@@ -79,7 +80,8 @@ def test_a_list_that_beats_neither_null_is_not_shown(
     shown = [examples(reader, SEED0, f) for f in range(WIDTH)]
     with_next = next(f for f, e in enumerate(shown) if e.n_next)
     without = next(f for f, e in enumerate(shown) if e.found and not e.n_next)
-    monkeypatch.setattr(subject, "_told", lambda text: {**told(text), "chance": 99.0})
+    monkeypatch.setattr(subject, "_OF_RUNS", Recent(4))
+    monkeypatch.setattr(subject, "_told", lambda *asked: {**told(*asked), "chance": 99.0})
     reason = str(examples(reader, SEED0, without).reason)
     assert re.search(r"z \d\.\d\) is no stronger than that of a random direction \(99\.0\)", reason)
     assert examples(reader, SEED0, with_next).found

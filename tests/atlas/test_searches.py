@@ -6,8 +6,9 @@ import pytest
 
 from atlas import searches
 from atlas.browsing import page, read_wish
-from atlas.searches import drawn, matching_tokens, reading
+from atlas.searches import reading
 from atlas.store import Store
+from atlas.token_search import drawn, matching_tokens
 from tests.tiny import LARGE_MODEL, PRISM, SEED0, STEPS, WIDTH
 
 TEXTS = ["the", " the", "␣the", "THE", " water", "wat", "e", " ", "12", "⟨E2⟩", "\n", "def", "l",

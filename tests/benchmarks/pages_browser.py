@@ -107,8 +107,9 @@ def acts(reader: Reader, address: str, run: str, features: list[int]) -> None:
     page.goto(f"{address}/feature?run={quote(run)}&feature={features[0]}")
     visit.settle()
     reader.does("next with n", lambda t: page.keyboard.press("n"))
-    reader.does("neighbour to next feature", lambda t: reader.cell("feature_neighbours", 1, x=30),
-                before=lambda t: reader.show("feature_neighbours"))
+    near = page.locator(".atl-near a")
+    reader.does("neighbour to next feature", lambda t: near.nth(2).click(),
+                before=lambda t: near.first.scroll_into_view_if_needed())
     page.evaluate("document.querySelector('[data-testid=stMain]').scrollTo(0, 0)")
     slider = page.locator(".st-key-step").get_by_role("slider").first
     slider.focus()

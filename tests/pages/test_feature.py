@@ -11,8 +11,13 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from atlas.chance import chance_cosine
-from atlas.detail import ActivationHistogram
-from atlas.records import FeatureCard, NeighbourList, TokenList, Window
+from atlas.records import (
+    ActivationHistogram,
+    FeatureCard,
+    NeighbourList,
+    TokenList,
+    Window,
+)
 from atlas.store import Store
 from pages import answers, feature_life, feature_tokens, trust
 from tests.pages.test_pages import Open, asked, calm, open_page, text_of
@@ -26,8 +31,9 @@ def html_of(app: AppTest) -> str:
 
 
 def listed(app: AppTest) -> list[int]:
-    """Features of the page's table of neighbours."""
-    return app.dataframe[0].value["feature"].tolist()
+    """Features of the page's list of neighbours."""
+    near = next(e.proto.body for e in app.get("html") if 'class="atl-near"' in e.proto.body)
+    return [int(found.replace(",", "")) for found in re.findall(r">#([\d,]+)</a></b>", near)]
 
 
 # --- its parts ----------------------------------------------------------------------------------
@@ -110,7 +116,10 @@ def test_each_missing_part_says_its_reason_in_place_and_in_the_panel(
     none = NeighbourList(np.zeros(0, np.int32), np.zeros(0, np.float32), (), ())
     monkeypatch.setattr(answers, "similarity", lambda *asked: None)
     monkeypatch.setattr(answers, "neighbours_at", lambda *asked: none)
-    monkeypatch.setattr(answers, "activations", lambda *asked: None)
+    feature_card = answers.feature_card
+    monkeypatch.setattr(
+        answers, "feature_card", lambda *asked: replace(feature_card(*asked), activations=None)
+    )
     app = calm(open_page("feature", run=SEED0, feature=0, step=16))
     shown = text_of(app)
     assert "Those of this step are not available: the store was built without them." in shown
@@ -135,7 +144,7 @@ def test_a_spread_of_activations_is_drawn_with_the_bar_of_the_step(
     least = card.info.threshold / card.norm[STEPS.index(16)]
     edges = np.linspace(least / 2, 3 * least, 25)
     spread = ActivationHistogram(np.arange(24), edges)
-    monkeypatch.setattr(answers, "activations", lambda *asked: spread)
+    monkeypatch.setattr(answers, "feature_card", lambda *asked: replace(card, activations=spread))
     app = calm(open_page("feature", run=SEED0, feature=0, step=16))
     assert f"fires above {least:.2f}" in text_of(app)
     drawn = re.search(r'<div class="atl-spread">.*?</div>', html_of(app))
