@@ -260,7 +260,9 @@ def _share(
     bar = (reached * (1 - TIE)).astype(np.float32)
     count = np.zeros(unit.shape[1], dtype=np.int64)
     if len(count) == 1:  # a single course is shuffled sooner than the sums are
-        values = np.abs(narrow[orders, 0] @ sums.T.astype(np.float32))
+        course = np.empty(orders.shape, dtype=np.float32)
+        np.put_along_axis(course, orders, narrow.T, axis=1)  # as moving the columns does below
+        values = np.abs(course @ sums.T.astype(np.float32))
         return (1 + (values.max(axis=1) >= bar).sum(keepdims=True)) / (len(orders) + 1)
     for start in range(0, len(orders), AT_ONCE):
         # a shuffle of the course is a shuffle of the columns of the sums
