@@ -18,7 +18,7 @@ from atlas.store import Store
 _NUMBERS = Recent(128)
 _NAMES = Recent(64)
 _COURSES = Recent(256)
-_NORMS = Recent(4)
+_NORMS = Recent(2)
 
 SEEDS = """
     LEFT JOIN (

@@ -32,10 +32,13 @@ _SETTINGS = {
     "autoload_known_extensions": False,
     "allow_community_extensions": False,
     "python_enable_replacements": False,
-    "memory_limit": "1GB",
+    "memory_limit": "64MB",
     "threads": 1,
     "max_execution_time": 5000,
 }
+# A query takes some milliseconds and, at full shape, 24 MB at most: more of them at once would be
+# no sooner and could together need more than the limit, which is what the server keeps in memory.
+_AT_ONCE = threading.BoundedSemaphore(2)
 _SHUT = (
     "SET GLOBAL enable_external_access = false",
     "SET GLOBAL max_temp_directory_size = '0KB'",
@@ -61,9 +64,14 @@ class View:
     def table(self, sql: str, values: dict[str, Any] | None = None) -> pa.Table:
         """The answer of a query, on a cursor of its own: connections may not be shared."""
         try:
-            return self.hub.cursor().sql(sql, params=values or {}).to_arrow_table()
+            with _AT_ONCE:
+                return self.hub.cursor().sql(sql, params=values or {}).to_arrow_table()
         except duckdb.InterruptException as error:
             raise InvalidValue("the query ran for more than 5 s; narrow the filter") from error
+        except duckdb.OutOfMemoryException as error:
+            raise InvalidValue(
+                f"the query needs more than {_SETTINGS['memory_limit']}; narrow the filter"
+            ) from error
         except duckdb.Error as error:
             raise BrokenArtifact(
                 f"the store cannot be read ({_line(error)}); run `readout-atlas doctor`"

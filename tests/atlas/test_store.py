@@ -498,3 +498,9 @@ def test_a_broken_new_generation_leaves_the_old_one_open(damaged: Path) -> None:
 def test_shapes_of_the_tiny_store(store: Store) -> None:
     card = store.run(SEED0)
     assert (card.d_model, card.d_sae, card.model) == (D, WIDTH, LARGE_MODEL)
+
+
+def test_a_question_that_needs_too_much_memory_says_so(store: Store) -> None:
+    with pytest.raises(InvalidValue, match="needs more than 64MB; narrow the filter"):
+        store.ask(SEED0, "SELECT DISTINCT x FROM range(30000000) AS t(x)")
+    assert store.ask(SEED0, "SELECT 1 AS one")["one"].to_pylist() == [1]

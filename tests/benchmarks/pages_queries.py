@@ -27,7 +27,8 @@ def pages(run: str, features: list[int], tokens: list[int]) -> dict[str, Callabl
     return {
         "Browse, sorted": lambda t: ("browse", {"run": run, "sort": "rate_final", "page": t + 2}),
         "Browse, searched": lambda t: ("browse", {"run": run, "q": WORDS[t]}),
-        "Browse, token search": lambda t: (
+        "Browse, one token": lambda t: ("browse", {"run": run, "token_text": " " + WORDS[t]}),
+        "Browse, part of a token": lambda t: (
             "browse", {"run": run, "token_text": WORDS[t], "match": "substring"}
         ),
         "Browse, map": lambda t: ("browse", {"run": run, "view": "map", "q": WORDS[t]}),
@@ -80,6 +81,8 @@ def measure(store: Path, run: str, turns: int = TURNS) -> dict[str, dict[str, fl
             "cold_queries": median(r[2] for r in kept["nothing kept"][1:]),
         }
     found["token in every run"] = every_run(store, turns)
+    found["features of a token"] = one_run(store, run, "exact", turns)
+    found["features of a part"] = one_run(store, run, "substring", turns)
     return found
 
 
@@ -102,6 +105,22 @@ def every_run(folder: Path, turns: int) -> dict[str, float]:
             store.ask(card.run, sql, token=300 + 7 * turn)
         spent.append(1000 * (time.process_time() - begun))
     return {"next": median(spent[1:]), "next_queries": len(runs)}
+
+
+def one_run(folder: Path, run: str, match: str, turns: int) -> dict[str, float]:
+    """Features that promote the tokens a text means or fire on them: the whole search."""
+    from atlas.searches import features_of_tokens
+    from atlas.store import Store
+    from atlas.token_search import matching_tokens
+    from atlas.wishes import EITHER
+
+    store, spent = Store.open(folder), []
+    for turn in range(turns + 1):
+        begun = time.process_time()
+        tokens = matching_tokens(store, run, WORDS[turn], match)[:200]
+        features_of_tokens(store, run, 0, tokens, EITHER, False)
+        spent.append(1000 * (time.process_time() - begun))
+    return {"next": median(spent[1:])}
 
 
 def main() -> int:

@@ -99,8 +99,10 @@ def figures() -> dict:
         "machine": "a machine", "measured": "2026-01-01", "run": "a/run", "shape": "a shape",
         "load": {"browser": [0.1, 0.9]},
         "browser": {name: dict(row) for name in pages_table.WORDS},
-        "queries": {"one": {"Feature": asked, "token in every run": {"next": 3.0}},
-                    "many": {"Feature": asked | {"next": 30.0},
+        "queries": {"one": {"Feature": asked, "token in every run": {"next": 3.0},
+                            "features of a token": {"next": 4.0},
+                            "features of a part": {"next": 9.0}},
+                    "many": {"Feature": asked | {"next_duckdb": 30.0},
                              "token in every run": {"next": 80.0}}, "runs": 73},
         "crowd": {"browse": crowd, "feature": crowd},
         "memory": {"started": 70.0, "visited": 300.0, "per_session": 0.3, "runs": 10, "held": 40},
@@ -117,7 +119,8 @@ def test_the_table_says_what_is_met_and_what_is_not() -> None:
     assert "**2.0 × the target** | 120 **over**" in page
     assert "| Browse | 0.10 | 0.20 | 0.8 | **1.00** | **1.2 × the target** | 300 | 70 |" in page
     assert "| Feature | 0.10 | 0.20 | 2.0 | **1.00** | met |" in page
-    assert "80 ms, target 50: **1.6 × the target**" in page
+    assert "what promotes it | 50 | **80.0** | **1.6 × the target** |" in page
+    assert "| 25 | **30.0** | **1.2 × the target** | 10.0 |" in page
     assert "| row to first feature | 0.25 | 116.0 | 0.25 | 50 |" in page
     assert "browser 0.1, 0.9" in page
     assert "**300**" in page
