@@ -262,7 +262,8 @@ def _share(
     if len(count) == 1:  # a single course is shuffled sooner than the sums are
         course = np.empty(orders.shape, dtype=np.float32)
         np.put_along_axis(course, orders, narrow.T, axis=1)  # as moving the columns does below
-        values = np.abs(course @ sums.T.astype(np.float32))
+        weight = sums[:, 0]  # of a split is the same for all values before it
+        values = np.abs(np.cumsum(course, axis=1)[:, SIDE - 1 : len(unit) - SIDE] * weight)
         return (1 + (values.max(axis=1) >= bar).sum(keepdims=True)) / (len(orders) + 1)
     for start in range(0, len(orders), AT_ONCE):
         # a shuffle of the course is a shuffle of the columns of the sums

@@ -156,7 +156,9 @@ def examples(digest: str, run: str, feature: int) -> Examples:
 
 @st.cache_data(max_entries=256, show_spinner=False)
 def matches(digest: str, run: str, feature: int) -> tuple[MatchInfo, ...]:
-    """A feature's counterparts in other runs."""
+    """A feature's counterparts in other runs; one question less where there are none."""
+    if not matched_runs(digest, run):
+        return ()
     return matches_of(_at(digest), run, feature)
 
 

@@ -194,6 +194,8 @@ def measure(
     found["cold landing, tour shown"] = landings(
         chromium, address, pid, landing, min(repeats, 3), returning=False
     )
-    found["cold deep link"] = landings(chromium, address, pid, deep, repeats)
+    found["cold deep link"] = landings(
+        chromium, address, pid, deep, repeats, until="!!document.querySelector('.js-plotly-plot')"
+    )
     found["empty page"] = empty(chromium, folder, repeats)
     return {name: summary(seen) for name, seen in found.items()}
