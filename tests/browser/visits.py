@@ -169,6 +169,7 @@ class Visit:
 
     def open(self, path: str) -> None:
         self.page.goto(f"{self.address}/{path}")
+        self.page.wait_for_function("window.readoutAtlas", timeout=SLOW)  # keys are heard from here
         self.settle()
 
     def settle(self) -> None:
