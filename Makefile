@@ -14,7 +14,7 @@ TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 TORCH_BUILD ?= $(shell if [ "$$(uname -s)" != Linux ] || nvidia-smi >/dev/null 2>&1; then echo default; else echo cpu; fi)
 
 .PHONY: help setup demo test check format browser clean bench bench-pages bench-precompute \
-  bench-precompute-kills crawl peer
+  bench-precompute-kills bench-window crawl peer
 help:            ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## */\t/' | expand -t 14
 
@@ -51,6 +51,9 @@ bench-precompute: $(VENV)/.ready-test ## a made-up run of full shape: minutes an
 
 bench-precompute-kills: $(VENV)/.ready-test ## the same build killed at ten random moments and resumed
 	@$(PY) -m tests.benchmarks.bench_precompute --kills 10
+
+bench-window: $(VENV)/.ready-test ## whether the p of a window is uniform where there is none, over 200 seeds
+	@$(PY) -m tests.benchmarks.window_null
 
 peer:            ## train the fixture of tests/fixtures/llamascopium anew, in an environment of its own
 	@$(PYTHON) -m venv build/peer

@@ -220,19 +220,31 @@ class Windows:
     """(W,) middle in log time."""
 
 
-def windows(steps: Sequence[int]) -> Windows:
-    """Windows of half a decade that begin at a snapshot and end within the schedule (§9.2)."""
-    u = np.log10(np.asarray(steps, dtype=np.float64) + 1)
-    start = np.flatnonzero(u[:-1] <= u[-1] - WIDTH)
-    low, high = u[start, None], u[start, None] + WIDTH
-    overlap = np.minimum(u[1:], high) - np.maximum(u[:-1], low)
+def windows(steps: Sequence[int], width: float = WIDTH) -> Windows:
+    """Windows of `width` in log10(step + 1), half a decade unless said otherwise, that begin at a
+    snapshot and end within the schedule (§9.2)."""
+    u = log_time(steps)
+    start = np.flatnonzero(u[:-1] <= u[-1] - width + 1e-12)
     return Windows(
         start=start,
-        weight=np.maximum(overlap, 0.0) / np.diff(u),
+        weight=overlap(u, u[start], u[start] + width),
         from_step=np.asarray(steps)[start],
-        to_step=10 ** (u[start] + WIDTH) - 1,
-        center=10 ** (u[start] + WIDTH / 2) - 1,
+        to_step=10 ** (u[start] + width) - 1,
+        center=10 ** (u[start] + width / 2) - 1,
     )
+
+
+def log_time(steps: ArrayLike) -> np.ndarray:
+    """u = log10(step + 1) of steps, the time in which windows are measured (§9.2)."""
+    return np.log10(np.asarray(steps, dtype=np.float64) + 1)
+
+
+def overlap(u: np.ndarray, low: ArrayLike, high: ArrayLike) -> np.ndarray:
+    """How much of each pair's metric falls into windows low…high (W,), (W, P) in [0, 1]; a metric
+    lies evenly over its pair (§9.2). Everything in log time; u (K,)."""
+    low, high = np.atleast_1d(low)[:, None], np.atleast_1d(high)[:, None]
+    inside = np.minimum(u[1:], high) - np.maximum(u[:-1], low)
+    return np.maximum(inside, 0.0) / np.diff(u)
 
 
 def structural_score(values: np.ndarray) -> np.ndarray:
@@ -281,10 +293,7 @@ def score_windows(
     if pairs < 2 or not len(found.start):
         raise ValueError(f"{pairs} pairs and {len(found.start)} windows; no shift can be drawn")
     score = structural_score(components @ found.weight.T)
-    roll = np.random.default_rng(seed).integers(1, pairs, size=(shifts, len(components)))
-    source = (np.arange(pairs) - roll[:, :, None]) % pairs
-    shifted = components[np.arange(len(components))[:, None], source]
-    null = structural_score(shifted @ found.weight.T)
+    null = structural_score(shifted(components, seed, shifts) @ found.weight.T)
     mean, spread = null.mean(axis=0), np.maximum(null.std(axis=0), LEAST)
     z = (score - mean) / spread
     highest = ((null - mean) / spread).max(axis=1)
@@ -297,6 +306,14 @@ def score_windows(
         null=null,
         best=int(z.argmax()),
     )
+
+
+def shifted(components: np.ndarray, seed: int, shifts: int = SHIFTS) -> np.ndarray:
+    """The null's metrics (shifts, 6, P): each rolled on its own by 1 to P - 1 pairs (§9.4)."""
+    count, pairs = components.shape
+    roll = np.random.default_rng(seed).integers(1, pairs, size=(shifts, count))
+    source = (np.arange(pairs) - roll[:, :, None]) % pairs
+    return components[np.arange(count)[:, None], source]
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,13 @@ CATALOG_TABLES: tuple[Table, ...] = (
                                "entries it has and how many are kept (code_entries, "
                                "code_entries_kept), their share of the summed p "
                                "(code_activation_kept), and how many a row keeps at most and has "
-                               "on average (code_row_limit, code_row_mean)."),
+                               "on average (code_row_limit, code_row_mean). The share that a PCA "
+                               "of all snapshots side by side explains over all of them, not "
+                               "scaled (concatenated_pca), and its rank (concatenated_rank; §12). "
+                               "Of the shuffled-row control, where there is one, its seed, quality "
+                               "and live features (control_seed, control_explained_variance, "
+                               "control_l0, control_n_alive) and what was shuffled "
+                               "(control_shuffle)."),
         ("hash", "VARCHAR NOT NULL", "Digest of everything derived from the run."),
         ("file", "VARCHAR NOT NULL", "Its file, relative to the store."),
         ("bytes", "BIGINT NOT NULL", "Size of that file."),

@@ -1,6 +1,7 @@
 """The tables of a run's own file."""
 
 from atlas.schema_parts import COSINE, COUNT, FINITE, SHARE, Table, label_columns, new_table
+from atlas.schema_turnover import TURNOVER_TABLES
 
 RUN_TABLES: tuple[Table, ...] = (
     new_table(
@@ -225,4 +226,5 @@ RUN_TABLES: tuple[Table, ...] = (
         ("k", "INTEGER NOT NULL", "Number of the snapshot; of the later one for rotation."),
         ("q", "FLOAT[5]", "The 5, 25, 50, 75 and 95 % quantiles."),
     ),
+    *TURNOVER_TABLES,
 )

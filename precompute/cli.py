@@ -23,7 +23,7 @@ from atlas.errors import AtlasError, InvalidValue, NoSpace, OutOfMemory
 PROGRAM = "readout-atlas"
 VERBS = (
     "demo", "serve", "runs", "plan", "build", "train", "verify", "match", "decompose", "doctor",
-    "export", "publish", "import",
+    "control", "export", "publish", "import",
 )
 EXAMPLE_RUN = "demo/large/W_U/cross-snapshot-24/d512/seed0"
 EXAMPLE_OTHER = "demo/large/W_U/cross-snapshot-24/d512/seed1"
@@ -189,6 +189,16 @@ def _making(verb: Verb) -> None:
     match.add_argument("--force", action="store_true", help="match anew what is matched already")
     match.add_argument("--json", action="store_true", help="print JSON for programs")
     _device(match)
+    control = verb("control", "train a run's recipe on shuffled rows: what it shows without any "
+                   "history", f"control {EXAMPLE_RUN}", "control:run")
+    control.add_argument("run", metavar="RUN", help="a run trained here, or its folder")
+    control.add_argument("--store", metavar="DIR", help="store that holds the run")
+    control.add_argument("--seed", type=count, default=0, metavar="N",
+                         help="seed of the shuffling (default: 0)")
+    control.add_argument("--epochs", type=count, metavar="N",
+                         help="passes over the rows (default: those of the run)")
+    control.add_argument("--force", action="store_true", help="train anew what is there")
+    control.add_argument("--json", action="store_true", help="print JSON for programs")
     train = verb("train", "train a dictionary or language model into a run folder",
                  f"train {EXAMPLE_RUN} --set seed=7", "train:run")
     train.add_argument("recipe", metavar="RECIPE|RUN",

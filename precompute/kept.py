@@ -11,10 +11,11 @@ from atlas.places import model_path, run_path
 from atlas.schema import MAX_SNAPSHOTS, SCHEMA
 from atlas.store import POINTER
 from atlas.tensor_files import sha256, write_json
+from atlas.turnover import CONTROL, CONTROL_FACTS
 from precompute.reader import example_files
 from precompute.writer import read_meta
 
-CODE = 4
+CODE = 5
 """Version of what the stages compute; a change makes every run be computed again."""
 
 COUNTS = "token_counts.safetensors"
@@ -56,11 +57,18 @@ def _is_run_id(run: str) -> bool:
 def input_files(store: Path, folder: RunFolder) -> list[Path]:
     """Every file a run is derived from; NotFound names the first that is missing."""
     files = needed_files(store, folder)
-    return [*files, *(f for f in example_files(store, folder) if f not in files)]
+    more = [*example_files(store, folder), *control_files(folder)]
+    return [*files, *(f for f in more if f not in files)]
+
+
+def control_files(folder: RunFolder) -> list[Path]:
+    """The shuffled-row control's two files; none unless both are there."""
+    files = [folder.path / name for name in (CONTROL, CONTROL_FACTS)]
+    return files if all(f.is_file() for f in files) else []
 
 
 def needed_files(store: Path, folder: RunFolder) -> list[Path]:
-    """Those of them that no run can do without; the others are what its examples are made of."""
+    """Those of them that no run can do without; the others are for its examples and control."""
     model = model_path(store, folder.config["model"])
     files = [
         *(folder.path / name for name in ("config.json", "metrics.json", "provenance.json")),
@@ -159,7 +167,8 @@ def current_file(folder: Path, inputs: dict[str, str]) -> tuple[Path, str] | Non
 def _made_from(made: dict[str, str], inputs: dict[str, str]) -> bool:
     """Whether the inputs a file was made from are these.
 
-    What only its examples were read from may be gone: a share brings them and not the text.
+    What only its examples or its control were read from may be gone: a share brings what was made
+    of them.
     """
     gone = made.keys() - inputs.keys()
     return all(made.get(name) == digest for name, digest in inputs.items()) and not any(

@@ -16,6 +16,7 @@ from atlas.errors import BrokenArtifact, NotFound, VersionMismatch
 from atlas.schema import CATALOG_TABLES, RUN_TABLES, SCHEMA
 from atlas.store import POINTER
 from atlas.tensor_files import write_json
+from atlas.turnover import CONTROL, CONTROL_FACTS
 from precompute.kept import canonical
 
 MANIFEST = "manifest.json"
@@ -226,7 +227,8 @@ def _known(name: str, manifest: Manifest) -> bool:
     return top == "runs" and any(
         rest == f"{run}/{end}"
         for run in manifest.runs if rest.startswith(f"{run}/")
-        for end in (*RUN_FILES, "dictionary.safetensors", *(f"{TABLES}/{t}" for t in _RUN_TABLES))
+        for end in (*RUN_FILES, "dictionary.safetensors", CONTROL, CONTROL_FACTS,
+                    *(f"{TABLES}/{t}" for t in _RUN_TABLES))
     )
 
 

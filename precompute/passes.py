@@ -49,15 +49,8 @@ def measure(source: Source, snapshots: Snapshots, k: int) -> Arrays:
     mean (d,) and scale () as in crosscoder-method section 2, added up in float64; norms, rotation
     to the next snapshot (nan at the last) and to_terminal (D,) as in section 7.2.
     """
-    rows = snapshots.rows(k)
-    starts = range(0, len(rows), CHUNK)
-    total = sum(rows[s : s + CHUNK].numpy().sum(axis=0, dtype=np.float64) for s in starts)
-    mean = total / len(rows)
-    square = sum(
-        np.square(rows[s : s + CHUNK].numpy() - mean).sum(dtype=np.float64) for s in starts
-    )
-    arrays = {"mean": mean.astype(np.float32),
-              "scale": np.sqrt(np.maximum(square / rows.numel(), 1e-8))}
+    mean, scale = moments(snapshots.rows(k))
+    arrays = {"mean": mean.astype(np.float32), "scale": scale}
     if isinstance(source, PrismDictionary):
         return arrays
     now = source.directions(k, check=True)
@@ -70,6 +63,17 @@ def measure(source: Source, snapshots: Snapshots, k: int) -> Arrays:
         "rotation": turn.numpy(),
         "to_terminal": _turn(now, source.directions(last)).numpy(),
     }
+
+
+def moments(rows: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Mean (d,) and scale () of raw rows (section 2), added up in float64."""
+    starts = range(0, len(rows), CHUNK)
+    total = sum(rows[s : s + CHUNK].numpy().sum(axis=0, dtype=np.float64) for s in starts)
+    mean = total / len(rows)
+    square = sum(
+        np.square(rows[s : s + CHUNK].numpy() - mean).sum(dtype=np.float64) for s in starts
+    )
+    return mean, np.sqrt(np.maximum(square / rows.numel(), 1e-8))
 
 
 def _turn(a: Tensor, b: Tensor) -> Tensor:

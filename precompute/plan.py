@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 from atlas.artifacts import RunFolder, snapshot_path
+from atlas.dense import OVERSAMPLE, RANK
 from atlas.errors import NotFound
 from atlas.places import DEMO, model_path
 from atlas.schema import PROMOTED
@@ -158,6 +159,9 @@ class Shape:
             return RANK_SECONDS * self.snapshots * self.rows * self.d_sae
         if name == "neighbours":
             return RANK_SECONDS / 2 * self.snapshots * self.d_sae**2
+        if name == "dense":  # in float32, as the next
+            products = 2.0 * numbers * 1e9 * self.rows * (self.d_model + 4 * (RANK + OVERSAMPLE))
+            return products / CPU_SPEED if self.snapshots > 1 else 0.0
         if name == "examples":  # in float32, whatever the CPU can do
             product = self.reading + 2.0 * self.d_model * self.d_sae
             return self.text * (product / CPU_SPEED + PLACE_SECONDS * self.d_sae)

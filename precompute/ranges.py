@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from atlas.dense import PCA_RANKS
 from atlas.errors import BrokenArtifact
 from atlas.schema import BINS, PROMOTED
 
@@ -72,6 +73,8 @@ def _check_lengths(folder: Path, rows: dict[str, pa.Table], count: int, d_model:
         ("similarity", "cosines", count * (count - 1) // 2),
         ("code_by_feature", "histogram", BINS),
         *(("row", name, count) for name in ("norm", "to_terminal", "explained")),
+        *(("similarity_mean", name, count) for name in ("features", "rows")),
+        ("matrix", "pca", len(PCA_RANKS)),
     )
     for name, column, length in lengths:  # a list that is not available has no length
         if pc.any(pc.not_equal(pc.list_value_length(rows[name][column]), length)).as_py():

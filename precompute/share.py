@@ -7,8 +7,9 @@
     runs/<run>/tables/<table>.parquet                  everything derived from the run
     models/<label>/{config,tokenizer}.json             what the vocabulary is read from
 
-With weights also what the live decomposition reads: dictionaries, snapshots and models, in the
-places they have in a store. `precompute.receive` opens such a folder again.
+With weights also what the live decomposition reads, dictionaries, snapshots and models, and the
+shuffled-row controls of runs that have one, in the places they have in a store. Such a folder is
+opened again by `precompute.receive`.
 """
 
 import csv
@@ -30,6 +31,7 @@ from atlas.records import RunCard
 from atlas.schema import CATALOG_TABLES, RUN_TABLES, Table, table
 from atlas.store import POINTER, Store
 from atlas.tensor_files import read_json, sha256, write_json
+from atlas.turnover import CONTROL, CONTROL_FACTS
 from precompute import manifest as manifests
 from precompute import parquet
 from precompute.dataset_card import Origin, write_card
@@ -266,6 +268,7 @@ def _carried(store: Path, cards: list[RunCard], weights: bool) -> list[Path]:
     for card in cards:
         read = [model_path(store, card.model) / "tokenizer.json"]
         if weights:
+            paths |= {store / card.folder / name for name in (CONTROL, CONTROL_FACTS)}
             read += [store / card.folder / "dictionary.safetensors", *(
                 snapshot_path(store, card.model_name, s, card.matrix) for s in card.steps
             )]

@@ -2,10 +2,11 @@
 
 measure (moments of the rows, lengths and turns of directions), encode (one pass over the rows: the
 sparse code, fidelity), promote (tokens along each direction), neighbours (features along each
-direction), summarise (rates, lives, similarities, map, population), tokens (index, kinds and
-labels), examples (places of a text, if there is a model to read one), write (the DuckDB file). The
-first four are lists of parts (`precompute.parts`) that several processes may share; whoever finds
-all of them there does the rest. A call that finds everything there does nothing.
+direction), summarise (rates, lives, similarities, map, population), dense (the matrix without a
+dictionary), tokens (index, kinds and labels), examples (places of a text, if there is a model to
+read one), write (the DuckDB file). The first four are lists of parts (`precompute.parts`) that
+several processes may share; whoever finds all of them there does the rest. A call that finds
+everything there does nothing.
 """
 
 import shutil
@@ -23,9 +24,12 @@ from atlas.artifacts import RunFolder
 from atlas.errors import BrokenArtifact, InvalidValue, StoreBusy
 from atlas.places import run_path
 from atlas.schema import RUN_TABLES, SCHEMA
+from atlas.tensor_files import sha256
 from precompute import directions, passes, summaries, tables
+from precompute.dense import dense
 from precompute.derive import Arrays, code_of
 from precompute.examples import example_rows, examples
+from precompute.held_out import held_out, held_out_files
 from precompute.kept import (
     CODE,
     Report,
@@ -42,12 +46,13 @@ from precompute.reader import Reading, example_files
 from precompute.safety import join_crew, space_watch, sweep, writer_lock
 from precompute.sources import Dictionary, Snapshots, Source, open_dictionary
 from precompute.statistics import change_columns, feature_labels, window_statistics
+from precompute.turnover import mean_similarity, pair_arrays, read_control
 from precompute.words import Words, allowed_tensor, kinds_of_features, read_words
 from precompute.writer import duckdb_version, write_file
 
 SHARED = ("measure", "encode", "promote", "neighbours")
 """Stages whose parts several processes share, in order."""
-STAGES = (*SHARED, "summarise", "tokens", "examples", "write")
+STAGES = (*SHARED, "summarise", "dense", "tokens", "examples", "write")
 """Names of the stages in order."""
 FILE_STEM = "atlas"
 """How the name of a run's file starts."""
@@ -149,7 +154,8 @@ class _Build:
         self, store: Path, folder: RunFolder, inputs: dict[str, str], device: torch.device,
         report: Report,
     ) -> None:
-        self.folder, self.inputs, self.device, self.report = folder, inputs, device, report
+        self.store, self.folder, self.inputs = store, folder, inputs
+        self.device, self.report = device, report
         self.done: set[str] = set()
         self.words: Words = read_words(store, folder.config["model"])
         self.snapshots = Snapshots(store, folder)
@@ -161,6 +167,8 @@ class _Build:
             )
         self.min_count = int(folder.config["training"].get("min_count") or 0)
         self.reading = Reading(store, folder, device)
+        self.control = read_control(folder)
+        self.held_out = {step: sha256(file) for step, file in held_out_files(store, folder).items()}
         self.parts = self._parts(store)
 
     def _parts(self, store: Path) -> dict[str, Parts]:
@@ -191,6 +199,9 @@ class _Build:
             "promote": Parts(path, "promote", count, told, "snapshot"),
             "neighbours": Parts(path, "neighbours", count, weights, "snapshot"),
             "summarise": Parts(path, "summarise", 1, weights),
+            "dense": Parts(path, "dense", 1, weights | {
+                f"held out {step}": digest for step, digest in self.held_out.items()
+            }),
             "tokens": Parts(path, "tokens", 1, told),
             "examples": Parts(path, "examples", 1, read),
         }
@@ -288,6 +299,8 @@ class _Build:
         self._do("summarise", lambda _: self._summarise(encoded), every)
         lives = self.parts["summarise"].read(0)
         encoded["rates"] = lives.pop("rates")
+        self._do("dense", lambda _: self._dense(), every)
+        lives |= self.parts["dense"].read(0) | self.control
         self._do("tokens", lambda _: self._tokens(encoded), every)
         tokens = self.parts["tokens"].read(0)
         self._do("examples", lambda _: self._examples(), every)
@@ -315,7 +328,20 @@ class _Build:
         run, steps, norms = self.folder.run, self.folder.steps, encoded["norms"]
         lives = summaries.life_arrays(encoded, near, self.source.d_model, steps)
         lives |= change_columns(norms, steps) | window_statistics(run, steps, norms, lives)
-        return lives | {"similarity": directions.similarities(self.source, self.device)}
+        courses = (norms, lives["rates"], lives["rotation"], lives["to_terminal"])
+        similarity = directions.similarities(self.source, self.device)
+        alike = mean_similarity(similarity, lives["alive"], len(steps)) if len(steps) > 1 else None
+        return lives | pair_arrays(*courses) | {"similarity": similarity} | (
+            {} if alike is None else {"feature_similarity": alike}
+        )
+
+    def _dense(self) -> Arrays:
+        steps = self.folder.steps
+        mean, scale = (np.stack([part[name] for part in self._measured])
+                       for name in ("mean", "scale"))
+        return dense(self.snapshots, steps, mean, scale, self.device) | held_out(
+            self.store, self.folder, self.source, self.snapshots, mean, scale, self.held_out
+        )
 
     def _tokens(self, encoded: Arrays) -> Arrays:
         arrays = summaries.promoted_arrays(self.parts["promote"].read_all())

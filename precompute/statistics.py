@@ -18,6 +18,7 @@ from atlas.labels import N_TOP, best_labels, scheme_masks
 from atlas.schema import DUPLICATE, PROMOTED
 from precompute.derive import NULL_QUANTILES, Arrays
 from precompute.layout import MIN_POINTS, layout
+from precompute.turnover import TURNOVER_STATISTICS
 from precompute.words import Words
 
 RUN_STATISTICS = ("cusum_observed", "cusum_p", "cusum_z", "cusum_draws", "rate_rotation_r")
@@ -69,10 +70,10 @@ def life_statistics(
 def run_statistics(lives: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """The statistics of a run by name, None for one that it is too short for."""
     found = {}
-    for name in (*RUN_STATISTICS, *WINDOW_STATISTICS):
+    for name in (*RUN_STATISTICS, *WINDOW_STATISTICS, *TURNOVER_STATISTICS):
         if name in lives:
             value = lives[name].item()
-            found[name] = None if np.isnan(value) else value
+            found[name] = None if value != value else value
     return found
 
 

@@ -40,6 +40,7 @@ from precompute.derive import (
 from precompute.directions import UNKNOWN
 from precompute.parquet import arrow_schema
 from precompute.statistics import run_statistics
+from precompute.turnover import turnover_rows
 
 ENTRIES = 65_536
 """Entries of the code whose gates are compared at a time."""
@@ -104,6 +105,7 @@ def run_rows(
         "row": _row(encoded),
         **{name: _nothing(name) for name in ("sample", "example")},
         "population": _population(lives),
+        **turnover_rows(steps, lives),
     }
 
 

@@ -30,6 +30,7 @@ DOORS = {
 PURE = (
     "crosscoder", "prism", "geometry", "lifecycle", "decomposition", "codes", "legibility",
     "changepoint", "enrichment", "changes", "reorganisation", "matching",
+    "window_choice", "wishbone", "dense",
 )
 """The innermost mathematics of atlas/: arrays in, arrays out."""
 

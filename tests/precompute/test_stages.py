@@ -130,6 +130,7 @@ KILLS: dict[str, Callable[[str], bool]] = {
     "after promote": lambda line: line.startswith("promote: done"),
     "inside neighbours": lambda line: line.startswith("neighbours: snapshot 3"),
     "after summarise": lambda line: line.startswith("summarise: done"),
+    "after dense": lambda line: line.startswith("dense: done"),
     "after tokens": lambda line: line.startswith("tokens: done"),
     "after examples": lambda line: line.startswith("examples: done"),
     "before the file is renamed": lambda line: line == "settle atlas",
@@ -146,8 +147,8 @@ KEPT = {
     "before the first stage": STAGES, "inside measure": STAGES, "after encode": after("encode"),
     "inside promote": after("encode"), "after promote": after("promote"),
     "inside neighbours": after("promote"), "after summarise": after("summarise"),
-    "after tokens": after("tokens"), "after examples": after("examples"),
-    "before the file is renamed": after("examples"),
+    "after dense": after("dense"), "after tokens": after("tokens"),
+    "after examples": after("examples"), "before the file is renamed": after("examples"),
     "before the pointer is written": after("examples"),
     "before the catalog is renamed": (), "before the store's pointer moves": (),
 }
