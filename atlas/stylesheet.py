@@ -1,6 +1,14 @@
 """The classes of all fragments; every colour is a variable that follows the browser's theme."""
 
-from atlas import entry_markup, excerpts, histograms, strips
+from atlas import (
+    entry_markup,
+    excerpts,
+    histograms,
+    linked,
+    read_write_figures,
+    strips,
+    window_markup,
+)
 from atlas.theme import variables
 
 CLASSES = """
@@ -163,6 +171,8 @@ CLASSES = """
 
 def stylesheet() -> str:
     """The style element of a page."""
-    modules = (strips, histograms, entry_markup, excerpts)
+    modules = (
+        strips, histograms, entry_markup, excerpts, read_write_figures, window_markup, linked,
+    )
     classes = "".join((CLASSES, *(module.CLASSES for module in modules)))
     return f"<style>:root{{{variables()}}}{classes}</style>"

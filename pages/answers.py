@@ -1,6 +1,6 @@
 """Cached answers of the store: everything a page asks more than once, keyed by its digest.
 
-Only this file and `pages.shared` cache; every cache is bounded.
+Only the files `answers*.py` and `pages.shared` cache; every cache is bounded.
 """
 
 from typing import TYPE_CHECKING

@@ -23,6 +23,13 @@ WORDS = (
     ("rotation", "1 − cosine between the directions of neighbouring snapshots, 0 to 2."),
     ("profile", "The shape of the norm through training: persistent, transitional, "
                 "early-decaying, late-emerging or mixed; inactive if it never has one."),
+    ("noise floor", "The norm that as many rows of noise would give a feature. A birth counts for "
+                    "more where the norm rises above it."),
+    ("reorganisation window", "The half-decade of training in which six measures of change rise "
+                              "together furthest above what they reach when each is shifted "
+                              "through training on its own."),
+    ("control", "The same training on rows that are dealt out anew among the tokens at every "
+                "snapshot: what a dictionary finds where no token has a history."),
     ("promoted tokens", "The rows that point most along a direction. They are read off the "
                         "direction and exist for a random one too."),
     ("firing tokens", "The rows with the largest activation. They are what the feature is for."),
@@ -50,6 +57,9 @@ FORMULAS = (
     ("ρ", "|residual| / (|exact| + 0.5)", "the gate passes below 0.5"),
     ("birth", "first step at which n is half its largest value", "corrected birth takes off the "
      "norm that noise alone would give, √(d / Σ a²)"),
+    ("structural score", "geometric mean of six metrics, each scaled to 0 … 1 over all windows of "
+     "half a decade", "beside 200 circular shifts: z, p of the window, and p of any "
+     "window being as high"),
     ("chance cosine", "median of the largest of n cosines of random directions in d dimensions",
      "stands beside every list of tokens and neighbours"),
 )
@@ -66,6 +76,9 @@ LIMITS = (
                      "tokens it promotes there."),
     ("Early births", "A crosscoder gives every direction a norm that noise alone explains. The "
                      "corrected birth takes that floor off; some births then disappear."),
+    ("Windows", "Some window is always the highest; the p among all windows counts that it was "
+                "chosen. That the rows of the matrix have the same window says that the dictionary "
+                "shows it, not that it made it."),
     ("One logit", "For a single token the base can make ρ small by itself. Two tokens of the "
                   "same place in a sentence are the fairer question."),
     ("The bundle", "Its models are small and read a narrow mixture of texts. Its features show "
@@ -88,6 +101,9 @@ READING = (
 TABLES = {
     "feature": "Columns of a feature",
     "snapshot": "Columns of a snapshot",
+    "pair": "Of two snapshots",
+    "matrix": "Of the matrix",
+    "control": "Of the control",
     "run": "Columns of a run",
     "token": "Columns of a token",
 }

@@ -30,6 +30,7 @@ PAGES = {
     "browse": ("Browse", "browse.py"),
     "feature": ("Feature", "features.py"),
     "token": ("Token", "tokens.py"),
+    "reorganisation": ("Births & reorganisation", "reorganisation.py"),
     "decompose": ("Decompose", "decompose.py"),
     "collections": ("Collections", "lists.py"),
     "runs": ("Runs", "runs.py"),
@@ -46,6 +47,8 @@ OWN = {
     "browse": (*LIST, "page", "view", "colour", "columns", "strips"),
     "feature": ("feature", "over", "tokens", *LIST),
     "token": ("token", "find", "match", "parts", "near"),
+    "reorganisation": ("view", "partner", "peaks", "families", "births", "lives", "change",
+                       "figures", "window", "most", "brush"),
     "decompose": ("prompt", "position", "target", "versus", "hidden"),
     "collections": ("collection", "with", "tag", "part"),
     "runs": ("model", "kind", "released"),
@@ -55,7 +58,7 @@ OWN = {
 EVERYWHERE = ("run", "step", "charts", "hash")
 """Parameters that every page reads: the run, the step, charts=tables for figures as tables, and
 the hash that a copied link carries."""
-OF_ONE_RUN = ("feature", "over", "like", "lasso", "page", "hash")
+OF_ONE_RUN = ("feature", "over", "like", "lasso", "page", "hash", "brush")
 """Parameters that mean nothing in another run."""
 HASH = 12
 """Characters of a run's content hash in a copied link."""
@@ -291,7 +294,7 @@ def writes(name: str, key: str, say: Callable = lambda value: value) -> Callable
     return changed
 
 
-def settle(view: Here, name: str, **parameters: object) -> None:
+def settle(view: Here, name: str, /, **parameters: object) -> None:
     """Write the view into the address and remember it for the links of the bar."""
     address(run=view.run, step=view.step, **parameters)
     now = st.query_params.to_dict()
@@ -319,7 +322,7 @@ def _manner() -> dict[str, str]:
 
 def href(page: str, view: Here, /, **parameters: object) -> str:
     """A relative address for plain links inside fragments, without what the page last showed."""
-    path = "" if page == "browse" else page
+    path = "./" if page == "browse" else page  # "" would be the page that the link stands on
     found = {"run": view.run, "step": view.step, **_manner(), **parameters}
     return f"{path}?{urlencode(found)}"
 

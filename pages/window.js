@@ -40,8 +40,8 @@ function initials() {
   const found = new Map();
   for (const link of pageLinks()) {
     const name = link.textContent.trim();
-    const letter = name.slice(0, 1).toLowerCase();
-    if (letter && !found.has(letter)) found.set(letter, link);
+    const letter = [...name.toLowerCase()].find((l) => /[a-z]/.test(l) && !found.has(l));
+    if (letter) found.set(letter, link); // the first letter that no page before it has
   }
   return found;
 }

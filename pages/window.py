@@ -40,6 +40,6 @@ def watch(p: Palette) -> None:
 def follow_link() -> None:
     """Open the page that a clicked link of ours names; any other address is ignored."""
     address = urlsplit(str(st.session_state["window"].go))
-    page = address.path or "browse"
+    page = address.path.removeprefix("./") or "browse"
     if page in shared.PAGES and not address.netloc:
         st.switch_page(shared.PAGES[page][1], query_params=dict(parse_qsl(address.query)))

@@ -119,6 +119,26 @@ def acts(reader: Reader, address: str, run: str, features: list[int]) -> None:
     reader.does("token search", lambda t: reader.type("token_search", WORDS[t % len(WORDS)]))
 
 
+def turns_over(reader: Reader, address: str, run: str) -> None:
+    """The population through training and its window."""
+    page, visit = reader.page, reader.visit
+    page.goto(f"{address}/?run={quote(run)}")
+    visit.settle()
+    reader.does(
+        "population page", lambda t: reader.link("Births & reorganisation"),
+        until="location.pathname.endsWith('/reorganisation')"
+        " && !!document.querySelector('.js-plotly-plot .main-svg')",
+        before=lambda t: back_to_browse(reader) if t else None,
+    )
+    orders = page.locator(".st-key-population_lives")
+    reader.does("order of the lives",
+                lambda t: orders.get_by_text("birth" if t % 2 else "peak", exact=True).click())
+    page.goto(f"{address}/reorganisation?run={quote(run)}&view=window")
+    visit.settle()
+    page.locator(".st-key-window_typed input").first.wait_for(timeout=SLOW)
+    reader.does("another window", lambda t: reader.type("window_typed", f"100..{400 + 50 * t}"))
+
+
 def back_to_browse(reader: Reader) -> None:
     reader.link("Browse")
     reader.page.wait_for_function("location.pathname === '/'", timeout=SLOW)
@@ -186,6 +206,7 @@ def measure(
         reader = Reader(visit, pid, repeats)
         acts(reader, address, run, features)
         opens_map(reader, address, run)
+        turns_over(reader, address, run)
         found |= reader.found
         assert visit.errors == [], visit.errors
     landing = f"?run={quote(run)}"

@@ -23,9 +23,11 @@ def test_each_act_is_one_run_and_few_bytes(
         reader = pages_browser.Reader(visit, 0, 1)
         pages_browser.acts(reader, address, first_run(store), [0, 1])
         pages_browser.opens_map(reader, address, first_run(store))
+        pages_browser.turns_over(reader, address, first_run(store))
         assert visit.errors == []
-    assert {"filter", "sort", "row to feature", "next with n", "neighbour to next feature",
-            "map opening", "token search"} <= set(reader.found) <= set(WORDS)
+    wanted = {"filter", "sort", "row to feature", "next with n", "neighbour to next feature",
+              "map opening", "token search", "population page", "another window"}
+    assert wanted <= set(reader.found) <= set(WORDS)
     for name, (seen,) in reader.found.items():
         assert seen.runs == RUNS, name
         assert 0 < seen.bytes <= BYTES, (name, seen.bytes)

@@ -14,6 +14,7 @@ from tests.tiny import EMBEDDING, PRISM, RUNS, SEED0, SMALL, STEPS, WIDTH, V
 FILES = {
     "feature": "features.py",
     "token": "tokens.py",
+    "reorganisation": "reorganisation.py",
     "decompose": "decompose.py",
     "collections": "lists.py",
     "runs": "runs.py",
