@@ -7,7 +7,7 @@ import streamlit as st
 from atlas import read_write_store
 from atlas.records import RunCard
 from pages import answers_read_write as answers
-from pages import read_write_courses, read_write_families, shared
+from pages import exporting, read_write_courses, read_write_families, shared
 
 PEAKS = {"rate": "largest rate", "norm": "largest norm"}
 """Values of `peaks` in the address: what a feature's peak is of; the first is that of the record's
@@ -66,9 +66,33 @@ def draw(view: shared.Here) -> None:
     except ValueError as error:
         shared.say(f"Not available, because {error}.", "bad")
         return
-    read_write_families.draw(both, sides)
+    if problem := exporting.problem():
+        shared.say(problem, "bad")
+    families = read_write_families.draw(both, sides)
     read_write_courses.draw(both, sides)
     read_write_courses.draw_matrices(both)
+    exporting.take_away(view, python_of(both), {
+        "families": families, "courses": lambda: read_write_courses.table(both, sides),
+    }, "read_write")
+
+
+def python_of(both: Both) -> str:
+    """Lines that give the leads of the families, and the courses behind them."""
+    return (
+        "from atlas import read_write, read_write_store as both\n"
+        "from atlas.places import store_from_environment\n"
+        "from atlas.store import Store\n\n"
+        "store = Store.open(store_from_environment())  # or the folder of a store\n"
+        f"write = store.run({both.write.run!r})\n"
+        f"read = store.run({both.read.run!r})\n"
+        "steps = both.shared_steps(write, read)\n"
+        "families = both.token_families(store, write)\n"
+        f"w, r = (both.side(store, run, steps, families, {both.peak!r}, {both.rule!r})\n"
+        "        for run in (write, read))\n"
+        "u = read_write.log_time(steps)\n"
+        "print(read_write.leads(w.families, r.families, w.everyone, r.everyone, u))\n"
+        "print(read_write.lead_of_all(w.everyone, r.everyone, u))\n"
+    )
 
 
 def refuse(view: shared.Here) -> None:

@@ -12,7 +12,7 @@ from atlas.read_write import Alignment
 from atlas.read_write_figures import Mirror
 from atlas.read_write_store import Side
 from pages import answers_read_write as answers
-from pages import shared
+from pages import exporting, shared
 
 if TYPE_CHECKING:
     from pages.read_write import Both
@@ -39,7 +39,8 @@ def draw(both: "Both", sides: tuple[Side, Side]) -> None:
     if not panels:
         shared.say("Not available, because the runs hold neither rates nor norms at these steps.")
         return
-    shared.chart(
+    exporting.chart(
+        both.view,
         read_write_figures.mirrored(both.steps, panels, both.view.step, both.view.palette),
         "read_write_courses", "rate, norm and peaks of W_E and W_U by step",
         table=lambda: table(both, sides),
@@ -123,7 +124,8 @@ def draw_matrices(both: "Both") -> None:
     own, null = (
         [pair[i].cosine for pair in found] for i in (0, 1)
     )
-    shared.chart(
+    exporting.chart(
+        both.view,
         read_write_figures.alignment(chosen, own, null, both.view.step, both.view.palette),
         "read_write_matrices", "alignment cosine of W_E and W_U by step",
         table=lambda: pd.DataFrame({

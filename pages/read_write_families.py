@@ -1,6 +1,7 @@
 """Which families of tokens peak first: a dumbbell each, its interval and its null."""
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
     from pages.read_write import Both
 
 
-def draw(both: "Both", sides: tuple[Side, Side]) -> None:
-    """The verdict over whole dictionaries, then a line per family."""
+def draw(both: "Both", sides: tuple[Side, Side]) -> Callable[[], pd.DataFrame]:
+    """The verdict over whole dictionaries, then a line per family; what makes it as a table."""
     families, everyone = answers.leads(
         both.view.store.digest, both.write.run, both.read.run, both.steps, both.peak, both.rule
     )
@@ -45,6 +46,7 @@ def draw(both: "Both", sides: tuple[Side, Side]) -> None:
         st.html(read_write_figures.dumbbells(both.steps, drawn))
         st.html(read_write_figures.legend(any(q.control for q in pairs)))
     shared.say(how_words(both, families, sides))
+    return lambda: frame(drawn)
 
 
 def whole_words(

@@ -9,6 +9,8 @@ import pytest
 
 from atlas import read_write
 from atlas.errors import NotFound
+from atlas.markup import signed
+from atlas.places import STORE_VARIABLE
 from atlas.read_write_store import Side
 from atlas.store import Store
 from pages import answers_read_write as answers
@@ -176,3 +178,17 @@ def test_gone_matrices_are_said(open_page: Open, monkeypatch: pytest.MonkeyPatch
     shown = text_of(opened(open_page, run=SEED0))
     assert "Not available, because the matrices are not in this store." in shown
     assert "Which is first?" in shown
+
+
+def test_the_lines_of_python_give_the_numbers_of_the_view(
+    open_page: Open, tiny_store: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    app = calm(open_page("reorganisation", run=SEED0, view="words"))
+    lines = next(block.value for block in app.code if "lead_of_all" in block.value)
+    monkeypatch.setenv(STORE_VARIABLE, str(tiny_store))
+    exec(lines, {})
+    whole = capsys.readouterr().out.rsplit("Lead(", 1)[1]
+    ends = [float(end) for end in re.findall(r"(?:low|high)=array\(\[ ?(-?[\d.]+)", whole)][:2]
+    assert len(ends) == 2
+    assert all(signed(end) in text_of(app) for end in ends), ends
