@@ -16,7 +16,7 @@ from tests.browser.visits import first_run
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-VIEWS = 11
+VIEWS = 14
 
 
 @pytest.mark.browser
@@ -32,6 +32,11 @@ def test_every_link_of_a_crawl_restores_its_view_after_a_restart(
         f"feature?{urlencode({'run': run, 'feature': 2, 'step': step, 'charts': 'tables'})}",
         f"token?{urlencode({'run': run, 'token': 270, 'step': step})}",
         f"decompose?{urlencode({'run': run, 'prompt': 'the water and', 'step': step})}",
+        *(f"reorganisation?{urlencode({'run': run, 'step': step, **view})}" for view in (
+            {"births": "floor", "lives": "peak"},
+            {"view": "window", "window": "2..9", "most": "turn"},
+            {"view": "controls"},
+        )),
         *(f"{page}?{urlencode({'run': run})}" for page in ("collections", "runs", "method")),
     ]
     found, wrong = crawl(chromium, store.folder, starts, VIEWS)
