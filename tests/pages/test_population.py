@@ -14,7 +14,7 @@ from streamlit.testing.v1 import AppTest
 from atlas import population_store
 from atlas.browsing import read_wish
 from atlas.store import Store
-from pages import exporting
+from pages import answers_population, exporting
 from tests.pages.test_pages import FILES, Open, asked, calm, open_page, text_of
 from tests.tiny import PRISM, SEED0, STEPS
 
@@ -156,8 +156,6 @@ def test_without_rates_the_norms_stand(open_page: Open, monkeypatch: pytest.Monk
         lambda store, run, column: None if column == "rate" else whole(store, run, column))
     monkeypatch.setattr(population_store, "_LIVES", population_store.Recent(1))
     for cached in ("table", "ranks", "lives", "survival", "profiles", "correction"):
-        from pages import answers_population
-
         getattr(answers_population, cached).clear()
     shown = text_of(calm(open_page(PAGE, run=SEED0, births="thousandth")))
     assert "this store has no rates of the run; births are read by the norm" in shown
@@ -166,6 +164,27 @@ def test_without_rates_the_norms_stand(open_page: Open, monkeypatch: pytest.Monk
     assert "Not available, because this store has no rates of the run" in shown
     for cached in ("table", "ranks", "lives", "survival", "profiles", "correction"):
         getattr(answers_population, cached).clear()
+
+
+def test_lives_that_never_change_are_calm(
+    open_page: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = population_store.course_columns
+
+    def flat(store: Store, run: str, column: str) -> np.ndarray | None:
+        found = whole(store, run, column)
+        return None if found is None else np.ones_like(found)
+
+    monkeypatch.setattr(population_store, "course_columns", flat)
+    monkeypatch.setattr(population_store, "_LIVES", population_store.Recent(1))
+    names = ("table", "ranks", "lives", "survival", "profiles", "correction")
+    for name in names:
+        getattr(answers_population, name).clear()
+    shown = text_of(calm(open_page(PAGE, run=SEED0, births="rates")))
+    for part in ("Births, peaks and deaths by step.", "All lives.", "Survival", "Rates by rank"):
+        assert part in shown, part
+    for name in names:
+        getattr(answers_population, name).clear()
 
 
 # --- figures to take away -------------------------------------------------------------------------
