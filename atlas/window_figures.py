@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from atlas import maps
 from atlas.axes import bare_template, position, step_axis, tidy
 from atlas.figures import ribbon
 from atlas.life_marks import OCHRE
@@ -71,7 +70,7 @@ def score_figure(
         "hovermode": "closest",
         "dragmode": "select",
         "selectdirection": "h",
-        "clickmode": "event+select",
+        "clickmode": "event",
         "newselection": {"line": {"color": p.accent, "width": 1, "dash": "dot"}},
         "selectionrevision": f"{found.low} {found.high}",
         "xaxis": {**step_axis(steps, p), "anchor": "y7", "fixedrange": False},
@@ -278,10 +277,9 @@ def dragged(selection: dict, steps: Sequence[int]) -> tuple[float, float] | None
     return None
 
 
-def clicked(selection: dict, found: Choice) -> tuple[float, float] | None:
-    """The window whose point was clicked, by the step it carries; None for none."""
-    start = maps.picked(selection)
+def clicked(start: object, found: Choice) -> tuple[float, float] | None:
+    """The window that begins at the step a clicked point carries; None for none."""
     starts = found.windows.from_step.tolist()
-    if start is None or found.reason or start not in starts:
+    if found.reason or start not in starts:
         return None
     return float(start), round(float(found.windows.to_step[starts.index(start)]), 3)

@@ -14,6 +14,7 @@ from atlas.window_choice import Choice, read_window, write_window
 from atlas.window_figures import Own
 from pages import answers_windows as answers
 from pages import exporting, shared, windows_list, windows_story, windows_wishbone
+from pages.browse_map import CLICKS
 
 CHART = "window_scores"
 
@@ -66,13 +67,16 @@ def _draw_score(view: shared.Here, scored: Choice, own: Own | None) -> None:
         f"Each window of {scored.width:.2f} decades at its middle; in grey what {SHIFTS} circular "
         f"shifts of the six metrics give, 5 to 95 %, median dotted (seed {seed_of(view.run)}). "
         "Beneath, the metrics pair by pair, and on the right inside the window with the share of "
-        "shifts that have as much. Drag over the figure to choose a window.",
+        "shifts that have as much. Drag over the figure, or click a point, to choose a window.",
         tail=_about_own(own),
     )
     if scored.reason:
         shared.say(f"The score is not available, because {scored.reason}.")
     _draw_facts(scored)
     components = answers.pairs(view.store.digest, view.run).components
+    if not shared.as_tables():
+        CLICKS(key="window_score_clicks", data={"map": CHART},
+               on_opened_change=lambda: _clicked(view, scored, own))
     exporting.chart(
         view,
         window_figures.score_figure(
@@ -83,7 +87,7 @@ def _draw_score(view: shared.Here, scored: Choice, own: Own | None) -> None:
         table=lambda: window_figures.score_table(scored),
         note=note_of(view, scored),
         on_select=lambda: _selected(view, scored, own),
-        selection_mode=("points", "box"),
+        selection_mode="box",
     )
     if shared.as_tables():
         frame = window_figures.metric_table(scored, components, view.card.steps)
@@ -172,12 +176,17 @@ def _ask(view: shared.Here, own: Own | None, low: float, high: float) -> None:
 
 
 def _selected(view: shared.Here, scored: Choice, own: Own | None) -> None:
-    """A drag over the figure chooses its steps; a click on a window chooses that one."""
+    """A drag over the figure chooses its steps."""
     selection = st.session_state[CHART]["selection"]
     steps = view.card.steps
     found = window_figures.dragged(selection, steps)
-    if found is None:
-        found = window_figures.clicked(selection, scored)
+    if found is not None:
+        _ask(view, own, *found)
+
+
+def _clicked(view: shared.Here, scored: Choice, own: Own | None) -> None:
+    """A click on a window's point chooses that window."""
+    found = window_figures.clicked(st.session_state["window_score_clicks"].opened, scored)
     if found is not None:
         _ask(view, own, *found)
 

@@ -48,3 +48,42 @@ def test_another_window_is_one_run_and_stands_in_the_address(visit: Visit, store
     assert "What changes most inside the window, between steps 96 and 512" in shown
     assert "What changes most inside the window, between steps 96 and 512" in (
         visit.page.inner_text("body"))
+
+
+def test_a_window_is_chosen_by_a_drag_or_by_its_point(visit: Visit, store: Store) -> None:
+    visit.open(f"{PAGE}?run={first_run(store)}&view=window")
+    chart = visit.page.locator(".st-key-window_scores .js-plotly-plot")
+    chart.locator(".main-svg").first.wait_for(timeout=SLOW)
+    visit.page.wait_for_function(
+        "document.querySelector('.st-key-window_scores .js-plotly-plot').atlasListens",
+        timeout=SLOW,
+    )
+    visit.settle()
+    for act in (_drag, _click):
+        before, shown = visit.runs, visit.query().get("window")
+        act(visit)
+        visit.page.wait_for_function(
+            "(w) => new URLSearchParams(location.search).get('window') !== w", arg=shown,
+            timeout=SLOW,
+        )
+        visit.settle()
+        assert visit.runs - before == 1
+
+
+def _drag(visit: Visit) -> None:
+    box = visit.page.locator(".st-key-window_scores .nsewdrag").first.bounding_box()
+    assert box is not None
+    y = box["y"] + box["height"] / 2
+    visit.page.mouse.move(box["x"] + 0.55 * box["width"], y)
+    visit.page.mouse.down()
+    visit.page.mouse.move(box["x"] + 0.75 * box["width"], y + 5, steps=8)
+    visit.page.mouse.up()
+
+
+def _click(visit: Visit) -> None:
+    box = visit.page.locator(".st-key-window_scores .scatterlayer .point").nth(3).bounding_box()
+    assert box is not None
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    visit.page.mouse.move(x, y)
+    visit.page.wait_for_timeout(400)  # a point is hovered before it is clicked
+    visit.page.mouse.click(x, y)
