@@ -14,7 +14,7 @@ TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 TORCH_BUILD ?= $(shell if [ "$$(uname -s)" != Linux ] || nvidia-smi >/dev/null 2>&1; then echo default; else echo cpu; fi)
 
 .PHONY: help setup demo test check format browser clean bench bench-pages bench-precompute \
-  bench-precompute-kills bench-window crawl peer
+  bench-precompute-kills bench-decompose bench-window crawl peer
 help:            ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## */\t/' | expand -t 14
 
@@ -38,7 +38,7 @@ browser: $(VENV)/.ready-test ## a Chromium for the browser tests, where one can 
 	  || $(PY) -m playwright install chromium >/dev/null 2>&1 \
 	  || echo "no Chromium could be installed: the browser tests will say that they are skipped"; }
 
-bench: bench-precompute bench-pages ## all benchmarks: store first, then the pages over it
+bench: bench-precompute bench-pages bench-decompose ## all benchmarks: store first, then the pages over it
 
 bench-pages: $(VENV)/.ready-test browser ## the pages over build/full-shape in a real browser; PEER=DIR beside the static atlas
 	@$(PY) -m tests.benchmarks.bench_pages $(if $(STORE),--store "$(STORE)") $(if $(PEER),--peer "$(PEER)")
@@ -51,6 +51,9 @@ bench-precompute: $(VENV)/.ready-test ## a made-up run of full shape: minutes an
 
 bench-precompute-kills: $(VENV)/.ready-test ## the same build killed at ten random moments and resumed
 	@$(PY) -m tests.benchmarks.bench_precompute --kills 10
+
+bench-decompose: $(VENV)/.ready-test ## a prompt at full shape: forward pass, ledgers, whole readout, ten people at once
+	@$(PY) -m tests.benchmarks.bench_decompose
 
 bench-window: $(VENV)/.ready-test ## whether the p of a window is uniform where there is none, over 200 seeds
 	@$(PY) -m tests.benchmarks.window_null

@@ -16,33 +16,70 @@ RHO_LIMIT = 0.5
 """The gate passes strictly below it."""
 FLOOR_LOGIT = 0.5
 """Added to |exact| under the residual, so that a tiny score does not blow rho up."""
+BLOCK = 4096
+"""Directions that are read by h at once."""
+
+Kind = Literal["token", "centred", "vocabulary", "contrast", "family", "topk", "rank"]
+"""What is scored (prism-method §6.2): the logit of a token; the same less the logit of the mean
+row, with the features of the token alone (`centred`) or less those of the mean row too
+(`vocabulary`); one token against another; a family of tokens against another; the winner against
+the tokens after it (`topk`); the winner against the token of some rank (`rank`)."""
 
 
 @dataclass(frozen=True)
 class Score:
-    """A linear readout target."""
+    """A linear readout target: sum_t weight_t (h . row_t), for some kinds less h . mean row."""
 
-    kind: Literal["token", "contrast"]
-    target: int
-    """Token id whose logit is read."""
-    versus: int | None = None
-    """Token id whose logit is taken off; a contrast only."""
+    kind: Kind
+    tokens: tuple[int, ...]
+    """Token ids that it reads, each once, the target first."""
+    weights: tuple[float, ...]
+    """The weight of each of them."""
 
     def __post_init__(self) -> None:
-        if (self.kind == "contrast") != (self.versus is not None):
-            raise ValueError(f"a {self.kind} score with versus={self.versus}")
-        if self.versus == self.target:
-            raise ValueError(f"a contrast of token {self.target} with itself")
+        if len(self.tokens) != len(self.weights) or not self.tokens:
+            raise ValueError(f"{len(self.weights)} weights for {len(self.tokens)} tokens")
+        if len(set(self.tokens)) < len(self.tokens):
+            raise ValueError(f"a {self.kind} score reads a token twice: {self.tokens}")
+        if self.kind in ("token", "centred", "vocabulary") and self.weights != (1.0,):
+            raise ValueError(f"a {self.kind} score reads one token with weight 1")
+        if self.kind in ("contrast", "rank") and self.weights != (1.0, -1.0):
+            raise ValueError(f"a {self.kind} score takes one token's logit off another's")
+        if self.kind in ("family", "topk") and not (
+            max(self.weights) > 0 > min(self.weights) and abs(sum(self.weights)) < 1e-9
+        ):
+            raise ValueError(f"a {self.kind} score has two sides of equal weight: {self.weights}")
 
     @property
-    def tokens(self) -> tuple[int, ...]:
-        """The token ids it reads."""
-        return (self.target,) if self.versus is None else (self.target, self.versus)
+    def target(self) -> int:
+        """The token whose logit is read, or the first that is."""
+        return self.tokens[0]
 
     @property
-    def weights(self) -> tuple[float, ...]:
-        """The weight of each of them."""
-        return (1.0,) if self.versus is None else (1.0, -1.0)
+    def versus(self) -> int | None:
+        """The token whose logit is taken off where it is exactly one."""
+        return self.tokens[1] if self.kind in ("contrast", "rank") else None
+
+    @property
+    def sides(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Tokens whose logits are added, and tokens whose logits are taken off."""
+        pairs = list(zip(self.tokens, self.weights, strict=True))
+        return tuple(t for t, w in pairs if w > 0), tuple(t for t, w in pairs if w < 0)
+
+    @property
+    def signed(self) -> bool:
+        """Whether its sign says something: all kinds but a single token's logit."""
+        return self.kind != "token"
+
+
+def token_logit(token: int) -> Score:
+    """The logit of one token."""
+    return Score("token", (token,), (1.0,))
+
+
+def contrast(target: int, versus: int) -> Score:
+    """One token's logit less another's."""
+    return Score("contrast", (target, versus), (1.0, -1.0))
 
 
 @dataclass(frozen=True)
@@ -71,7 +108,7 @@ class Ledger:
     exact: float
     """h . sum_t weight_t row_t: the score of the true matrix."""
     base: float
-    """What every row shares (mean, and decoder bias); 0 for a contrast."""
+    """What every row shares (mean, and decoder bias); 0 where the weights add up to 0."""
     feature_sum: float
     """Sum over all active features, shown or not."""
     residual: float
@@ -121,14 +158,16 @@ def _ledger(
     activations: Activations,
     directions: ArrayLike,
     shared: np.ndarray,
+    mean: np.ndarray,
+    minus_mean: float,
 ) -> Ledger:
     """Take apart h . sum_t weight_t row_t with row = shared + sum_j a_j direction_j + left-over.
 
-    The residual is read from the left-over row, not got by subtraction, so that the identity
-    is a statement that can fail.
+    `minus_mean` times h . mean is taken off. The residual is read from the left-over row, not got
+    by subtraction, so that the identity is a statement that can fail.
     """
-    h, rows, weights, directions = map(_float64, (h, rows, weights, directions))
-    features = active_features(activations)
+    h, rows, weights = map(_float64, (h, rows, weights))
+    directions, features = np.asarray(directions), active_features(activations)
     if directions.shape != (len(features), len(h)):
         raise ValueError(
             f"directions have shape {directions.shape}, {len(features)} features are active "
@@ -137,12 +176,15 @@ def _ledger(
     coefficient = np.zeros(len(features))
     for weight, (ids, a) in zip(weights, activations, strict=True):
         np.add.at(coefficient, np.searchsorted(features, ids), weight * _float64(a))
-    contributions = coefficient * (directions @ h)
-    exact = float(h @ (weights @ rows))
-    base = float(weights.sum() * (h @ shared))
-    left_over = weights @ (rows - shared) - coefficient @ directions
+    read, rebuilt = _through(directions, h, coefficient)
+    contributions = coefficient * read
+    taken_off = minus_mean * mean
+    exact = float(h @ (weights @ rows - taken_off))
+    base = float(h @ (weights.sum() * shared - taken_off))
+    left_over = weights @ (rows - shared) - rebuilt
     feature_sum = float(contributions.sum())
-    said = verdict(exact, base + feature_sum, signed=bool((weights < 0).any()))
+    signed = bool((weights < 0).any() or minus_mean)
+    said = verdict(exact, base + feature_sum, signed)
     residual = float(h @ left_over)
     moving = np.flatnonzero(coefficient)
     order = moving[np.argsort(-np.abs(contributions[moving]), kind="stable")]
@@ -160,6 +202,22 @@ def _ledger(
     )
 
 
+def _through(
+    directions: np.ndarray, h: np.ndarray, coefficient: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """What h reads of every direction, (n,), and the directions' sum by coefficient, (d,).
+
+    In blocks: a score against the average row has every feature of the dictionary.
+    """
+    read, rebuilt = np.empty(len(directions)), np.zeros(len(h))
+    for first in range(0, len(directions), BLOCK):
+        part = slice(first, first + BLOCK)
+        block = _float64(directions[part])
+        read[part] = block @ h
+        rebuilt += coefficient[part] @ block
+    return read, rebuilt
+
+
 def decompose_crosscoder(
     h: ArrayLike,
     rows: ArrayLike,
@@ -169,6 +227,7 @@ def decompose_crosscoder(
     mean: ArrayLike,
     scale: float,
     b_D: ArrayLike,
+    minus_mean: float = 0.0,
 ) -> Ledger:
     """Take a score apart with a crosscoder at one snapshot.
 
@@ -176,10 +235,12 @@ def decompose_crosscoder(
     token at that snapshot; directions (m, d): decoder rows of `active_features(activations)`
     there; mean (d,), scale and b_D (d,) of that snapshot.
     raw row = mean + scale (b_D + sum_j a_j direction_j) + left-over (crosscoder-method §3.2).
+    `minus_mean` times h . mean is taken off the score.
     """
-    shared = _float64(mean) + float(scale) * _float64(b_D)
+    mean = _float64(mean)
+    shared = mean + float(scale) * _float64(b_D)
     raw = [(ids, float(scale) * _float64(a)) for ids, a in activations]
-    return _ledger(h, rows, weights, raw, directions, shared)
+    return _ledger(h, rows, weights, raw, directions, shared, mean, minus_mean)
 
 
 def decompose_prism(
@@ -189,10 +250,12 @@ def decompose_prism(
     activations: Activations,
     directions: ArrayLike,
     mean: ArrayLike,
+    minus_mean: float = 0.0,
 ) -> Ledger:
     """Take a score apart with a prism (prism-method §6.2).
 
     As `decompose_crosscoder`, with raw coefficients (row norm times code) as activations and
     the row mean of the dictionary. A family contrast weighs its members by 1/n each.
     """
-    return _ledger(h, rows, weights, activations, directions, _float64(mean))
+    mean = _float64(mean)
+    return _ledger(h, rows, weights, activations, directions, mean, mean, minus_mean)

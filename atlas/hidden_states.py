@@ -1,14 +1,17 @@
 """The language models of a store, kept loaded, and what their heads read of a prompt."""
 
 import threading
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from atlas.artifacts import snapshot_path
-from atlas.errors import BrokenArtifact
+from atlas.errors import BrokenArtifact, OutOfMemory
+from atlas.forward import Desk, Read, Ticket, Tokens
 from atlas.language_model import LanguageModel, step_path
 from atlas.places import model_path
 from atlas.records import RunCard
@@ -17,12 +20,29 @@ from atlas.slices import open_snapshot, stamp
 HEAD_TOLERANCE = 0.01
 """Largest difference of a snapshot's row from the model's own, over the largest value: a snapshot
 may be kept in half precision."""
-_LOADING = threading.Lock()
-"""Two sessions that ask for a model at once must not hold it twice."""
+_LOADING: dict[tuple, threading.Lock] = {}
+"""Two sessions that ask for a model at once must not hold it twice; one lock per model, so that a
+large one keeps nobody waiting for a small one."""
+_DESK = Desk()
+
+
+def ask(root: Path, card: RunCard, step: int, device: str, tokens: Tokens) -> Ticket:
+    """A place in the queue of the model of a step; the answer raises as `hidden_states`.
+
+    Prompts that wait for one model are read in one pass. Where the device runs out of memory,
+    also for a single prompt, the CPU reads it and the answer says so.
+    """
+    changed = stamp(step_path(model_path(root, card.model), step))
+    which = (root, card.model, card.model_name, step)
+
+    def read(prompts: list[Tokens]) -> list[Read]:
+        return read_together(lambda on: _model(*which, on, changed), device, prompts)
+
+    return _DESK.ask((*which, device, changed), tokens, read)
 
 
 def hidden_states(
-    root: Path, card: RunCard, step: int, device: str, ids: tuple[int, ...]
+    root: Path, card: RunCard, step: int, device: str, tokens: Tokens
 ) -> Tensor:
     """What the head of the model of a step reads of some tokens, (T, d) float32.
 
@@ -30,30 +50,50 @@ def hidden_states(
 
     Raises:
         NotFound: no model there. BrokenArtifact: it is damaged, or its head is not the snapshot.
+        OutOfMemory: also the CPU has too little.
     """
-    changed = stamp(step_path(model_path(root, card.model), step))
-    return _states(root, card.model, card.model_name, step, device, ids, changed)
+    return ask(root, card, step, device, tokens).result().states
 
 
-@lru_cache(maxsize=64)
-def _states(
-    root: Path, model: str, name: str, step: int, device: str, ids: tuple[int, ...],
-    changed: tuple[int, int],
-) -> Tensor:
-    return _model(root, model, name, step, device, changed).hidden_of(list(ids))
+def read_together(
+    load: Callable[[str], LanguageModel], device: str, prompts: list[Tokens]
+) -> list[Read]:
+    """Read some prompts in one pass; each alone, then on the CPU, where the memory is too small.
+
+    Raises:
+        OutOfMemory: one prompt alone is too much for the CPU.
+    """
+    try:
+        return [Read(states) for states in load(device).hidden_of_many(prompts)]
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        reason = str(error).split(". ")[0][:160]
+    if device != "cpu":
+        torch.cuda.empty_cache()
+    if len(prompts) > 1:
+        return [read for one in prompts for read in read_together(load, device, [one])]
+    if device == "cpu":
+        raise OutOfMemory(
+            f"reading {len(prompts[0])} tokens takes more memory than there is ({reason}); use a "
+            "shorter prompt"
+        )
+    told = f"{device} ran out of memory, so this prompt was read on the CPU"
+    return [Read(read.states, told) for read in read_together(load, "cpu", prompts)]
 
 
 def language_model(root: Path, card: RunCard, step: int, device: str) -> LanguageModel:
-    """The model of a run at a step; raises as `hidden_states`."""
+    """The model of a run at a step, on the CPU if the device is too small; as `hidden_states`."""
     changed = stamp(step_path(model_path(root, card.model), step))
-    return _model(root, card.model, card.model_name, step, device, changed)
+    try:
+        return _model(root, card.model, card.model_name, step, device, changed)
+    except torch.OutOfMemoryError:
+        return _model(root, card.model, card.model_name, step, "cpu", changed)
 
 
 def _model(
     root: Path, model: str, name: str, step: int, device: str, changed: tuple[int, int]
 ) -> LanguageModel:
     is_whole = step_path(model_path(root, model), step).is_dir()
-    with _LOADING:
+    with _LOADING.setdefault((root, model, step, device), threading.Lock()):
         return (_whole if is_whole else _bundled)(root, model, name, step, device, changed)
 
 

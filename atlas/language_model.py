@@ -7,6 +7,7 @@ A released model lies whole in `whole/step<N>/` and is loaded by `atlas.language
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -344,14 +345,26 @@ class LanguageModel:
         """What the head reads at every position of a text, (T, d) float32 on the CPU."""
         return self.hidden_of(self.read(text)[0])
 
-    @torch.inference_mode()
     def hidden_of(self, ids: list[int]) -> Tensor:
         """What the head reads at every position of some tokens: the final norm's output, (T, d)."""
-        if not ids:
+        return self.hidden_of_many([ids])[0]
+
+    @torch.inference_mode()
+    def hidden_of_many(self, prompts: Sequence[Sequence[int]]) -> list[Tensor]:
+        """The same of several prompts in one pass, (T, d) float32 on the CPU each.
+
+        Shorter ones are filled up behind their end, where a causal model does not look, so no
+        mask is needed.
+        """
+        if not all(prompts):
             raise InvalidValue("the prompt holds no token; write some text")
         device = next(self.module.parameters()).device
-        states = self.module.base_model(input_ids=torch.tensor([ids], device=device))
-        return states.last_hidden_state[0].float().cpu()
+        ids = torch.zeros(len(prompts), max(map(len, prompts)), dtype=torch.long)
+        for row, prompt in zip(ids, prompts, strict=True):
+            row[: len(prompt)] = torch.tensor(prompt)
+        states = self.module.base_model(input_ids=ids.to(device)).last_hidden_state
+        lengths = map(len, prompts)
+        return [s[:n].float().cpu() for s, n in zip(states, lengths, strict=True)]
 
 
 def _build(config: dict[str, Any], weights: dict[str, Tensor], path: Path) -> torch.nn.Module:

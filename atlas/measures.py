@@ -38,8 +38,8 @@ class Measure:
     """What a page calls it."""
     expression: str
     """SQL over `f`, a row of the feature table, `l`, one of the life table, and `s`, what other
-    seeds say. `$k`, `$a` and `$b` are snapshots counted from 1: the chosen one, and the two that
-    a change lies between."""
+    seeds say; `{run}` is where the run's other tables are. `$k`, `$a` and `$b` are snapshots
+    counted from 1: the chosen one, and the two that a change lies between."""
     kind: str
     """One of number, share, step, count, cosine."""
     meaning: str
@@ -142,6 +142,18 @@ _AT_STEP = (
      "Rate at the later of the two chosen steps minus that at the earlier one."),
 )
 
+_FIRST = (
+    "(SELECT list(step ORDER BY k) FROM {{run}}.snapshot)"
+    "[list_position([rate > {bar} AND NOT isnan(rate) FOR rate IN l.rate], true)]"
+)
+_RATES = (
+    ("first_rate_step", "first rate above 0", _FIRST.format(bar=0),
+     "First step at which the feature fires on any row (§8.3). Not available: it never does."),
+    ("first_thousandth_step", "first rate above 0.001", _FIRST.format(bar=0.001),
+     "First step at which the feature fires on more than one row in a thousand (§9.5). Not "
+     "available: it never does."),
+)
+
 _SEEDS = (
     ("seeds", "seeds it returns in", "s.seeds", COUNT,
      "Dictionaries of other seeds, alike in all else, in which the feature returned: its best "
@@ -167,6 +179,8 @@ MEASURES: dict[str, Measure] = {
           for name, words, kind, more in _COLUMNS),
         *(Measure(name, words, expression, kind, meaning, of_time=True, **more)
           for name, words, expression, kind, more, meaning in _AT_STEP),
+        *(Measure(name, words, expression, STEP, meaning, **_EARLY)
+          for name, words, expression, meaning in _RATES),
         *(Measure(name, words, expression, kind, meaning)
           for name, words, expression, kind, meaning in _SEEDS),
     )

@@ -12,6 +12,8 @@ RECIPES = DATA / "recipes"
 INVENTORY = DATA / "inventory"
 APP = ROOT / "pages" / "app.py"
 
+BANKS = DATA / "banks"
+"""Query banks and the prompts of the gallery that come with the project."""
 GALLERY = DATA / "gallery"
 """Collections that come with the project, about the bundle's runs."""
 QUESTIONS = DATA / "questions.json"

@@ -30,31 +30,34 @@ class Convention:
     """What a control and a tooltip call it."""
     rule: str
     """The rule in a sentence's end."""
+    measure: str
+    """The measure of Browse that holds it."""
     column: str | None
-    """The measure of Browse that holds it; None where Browse holds none."""
+    """The column of the feature table that holds it; None where it is read from the rates."""
 
 
 CONVENTIONS = {
     "norms": Convention(
         "births by the norm", "half the largest norm",
-        "the norm is first at half its maximum (§8.2)", "birth_step",
+        "the norm is first at half its maximum (§8.2)", "birth_step", "birth_step",
     ),
     "floor": Convention(
         "births by the norm, noise floor off", "noise floor off",
         "the norm, with what noise rows would give taken off, is first at half its maximum",
-        "birth_floor_step",
+        "birth_floor_step", "birth_floor_step",
     ),
     "rates": Convention(
         "births by the rate", "a tenth of the largest rate",
         "the rate is above a tenth of its maximum at two snapshots in a row (§8.1)",
-        "first_active_step",
+        "first_active_step", "first_active_step",
     ),
     "any": Convention(
-        "first rate above 0", "first rate > 0", "the rate is first above 0 (§8.3)", None,
+        "first rate above 0", "first rate > 0", "the rate is first above 0 (§8.3)",
+        "first_rate_step", None,
     ),
     "thousandth": Convention(
         "first rate above 0.001", "first rate > 0.001",
-        "the rate is first above 0.001 (§9.5)", None,
+        "the rate is first above 0.001 (§9.5)", "first_thousandth_step", None,
     ),
 }
 """Every convention by its name in the address, the default first."""

@@ -16,26 +16,21 @@ COLUMNS = {"peaks": "peak_step", "deaths": "death_step"}
 PEAK = "peak_step"
 
 
-def column_of(kind: str) -> str | None:
-    """The measure that bars of a kind count by; None where Browse has none."""
-    if kind in COLUMNS:
-        return COLUMNS[kind]
-    return CONVENTIONS[kind.removeprefix("births_")].column
+def measure_of(kind: str) -> str:
+    """The measure of Browse that bars of a kind count by."""
+    return COLUMNS.get(kind) or CONVENTIONS[kind.removeprefix("births_")].measure
 
 
 def bar(kind: str, step: int) -> dict[str, str]:
-    """Parameters of Browse that list the features of a bar; {} where Browse has no such measure."""
-    column = column_of(kind)
-    if column is None:
-        return {}
-    return {**LIVE, "where": write_where(((Range(column, step, step),),))}
+    """Parameters of Browse that list the features of a bar."""
+    return {**LIVE, "where": write_where(((Range(measure_of(kind), step, step),),))}
 
 
 def row(
     steps: Sequence[int], found: Ordered, order: str, convention: str, change: tuple[int, int],
     r: int, page_size: int,
 ) -> dict[str, str]:
-    """Parameters of Browse for a row of the picture of all lives; {} where there are none.
+    """Parameters of Browse for a row of the picture of all lives.
 
     Sorted by birth or peak, the row's stretch of the order, whole groups of equal features at its
     ends; sorted by a change, the page of the same list on which the row begins.
@@ -46,10 +41,7 @@ def row(
             **LIVE, "sort": "norm_change", "order": "down", "change": f"{change[0]}-{change[1]}",
             "page": str(a // page_size + 1),
         }
-    birth = CONVENTIONS[convention].column
-    if birth is None:
-        return {}
-    columns, keys = (birth, PEAK), (found.birth, found.peak)
+    columns, keys = (CONVENTIONS[convention].measure, PEAK), (found.birth, found.peak)
     if order == "peak":
         columns, keys = columns[::-1], keys[::-1]
     ends = [(int(keys[0][i]), int(keys[1][i])) for i in (a, b)]

@@ -22,7 +22,7 @@ from atlas.schema_parts import Column as Column
 from atlas.schema_parts import Table as Table
 from atlas.schema_run import RUN_TABLES as RUN_TABLES
 
-SCHEMA = 4
+SCHEMA = 5
 """Version of the tables, written into every file and into the pointer."""
 
 

@@ -1,6 +1,7 @@
 """The tables of a run's own file."""
 
 from atlas.schema_parts import COSINE, COUNT, FINITE, SHARE, Table, label_columns, new_table
+from atlas.schema_trust import TRUST_TABLES
 from atlas.schema_turnover import TURNOVER_TABLES
 
 RUN_TABLES: tuple[Table, ...] = (
@@ -227,4 +228,5 @@ RUN_TABLES: tuple[Table, ...] = (
         ("q", "FLOAT[5]", "The 5, 25, 50, 75 and 95 % quantiles."),
     ),
     *TURNOVER_TABLES,
+    *TRUST_TABLES,
 )

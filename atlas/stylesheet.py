@@ -1,9 +1,11 @@
 """The classes of all fragments; every colour is a variable that follows the browser's theme."""
 
 from atlas import (
+    decompose_markup,
     entry_markup,
     excerpts,
     histograms,
+    inside_markup,
     linked,
     read_write_figures,
     strips,
@@ -172,7 +174,9 @@ CLASSES = """
 def stylesheet() -> str:
     """The style element of a page."""
     modules = (
+        decompose_markup,
         strips, histograms, entry_markup, excerpts, read_write_figures, window_markup, linked,
+        inside_markup,
     )
     classes = "".join((CLASSES, *(module.CLASSES for module in modules)))
     return f"<style>:root{{{variables()}}}{classes}</style>"

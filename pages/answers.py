@@ -3,8 +3,6 @@
 Only the files `answers*.py` and `pages.shared` cache; every cache is bounded.
 """
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pandas as pd
 import streamlit as st
@@ -31,11 +29,8 @@ from atlas.token_search import find_tokens as search
 from atlas.wishes import Wish
 from pages.shared import store
 
-if TYPE_CHECKING:
-    from atlas.live import Explanation
 
-
-def _at(digest: str) -> Store:
+def at(digest: str) -> Store:
     """The store at the generation that the page is drawn from.
 
     If another one was published since the page began, the page begins anew: an answer of one
@@ -50,31 +45,31 @@ def _at(digest: str) -> Store:
 @st.cache_data(max_entries=256, show_spinner=False)
 def feature_card(digest: str, run: str, feature: int) -> FeatureCard:
     """Everything about one feature."""
-    return _at(digest).feature(run, feature)
+    return at(digest).feature(run, feature)
 
 
 @st.cache_data(max_entries=256, show_spinner=False)
 def token_card(digest: str, run: str, token: int) -> TokenCard:
     """Everything about one token in one run."""
-    return _at(digest).token(run, token)
+    return at(digest).token(run, token)
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
 def births(digest: str, run: str) -> pd.DataFrame:
     """Births, deaths and fidelity per snapshot."""
-    return _at(digest).births(run)
+    return at(digest).births(run)
 
 
 @st.cache_data(max_entries=4, show_spinner=False)
 def comments(digest: str) -> dict[str, dict[str, str]]:
     """What every column means."""
-    return _at(digest).column_comments()
+    return at(digest).column_comments()
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
 def life_skeleton(digest: str, run: str, dark: bool) -> dict:
     """The part of a life figure that all features of a run share."""
-    opened = _at(digest)
+    opened = at(digest)
     card = opened.run(run)
     frame = opened.population(run)
     bands = {}
@@ -104,7 +99,7 @@ def not_derived(run: str) -> str:
 @st.cache_resource(max_entries=64, show_spinner=False)
 def promoted_null(digest: str, run: str) -> rankings.Null | None:
     """What random directions promote in the run's rows."""
-    return rankings.null_of(_at(digest).null_of(run))
+    return rankings.null_of(at(digest).null_of(run))
 
 
 @st.cache_data(max_entries=256, show_spinner=False)
@@ -117,7 +112,7 @@ def level_changes(digest: str, run: str, feature: int) -> tuple[changes.Change, 
 @st.cache_data(max_entries=256, show_spinner=False)
 def similarity(digest: str, run: str, feature: int) -> list[list[float | None]] | None:
     """Cosine of a feature's directions at every two snapshots."""
-    found = detail.similarity(_at(digest), run, feature)
+    found = detail.similarity(at(digest), run, feature)
     if found is None:
         return None
     return [[None if np.isnan(v) else v for v in row] for row in found.tolist()]
@@ -126,7 +121,7 @@ def similarity(digest: str, run: str, feature: int) -> list[list[float | None]] 
 @st.cache_data(max_entries=256, show_spinner=False)
 def neighbours_at(digest: str, run: str, feature: int, k: int) -> NeighbourList:
     """The nearest features at a snapshot; empty if not derived."""
-    return detail.neighbours_at(_at(digest), run, feature, k)
+    return detail.neighbours_at(at(digest), run, feature, k)
 
 
 @st.cache_data(max_entries=256, show_spinner=False)
@@ -134,7 +129,7 @@ def norms(digest: str, run: str, features: tuple[int, ...]) -> list[list[float |
     """Norms of some features through training, in the order asked for."""
     if not features:
         return []
-    found = dict(zip(sorted(features), _at(digest).norms_of_features(run, features), strict=True))
+    found = dict(zip(sorted(features), at(digest).norms_of_features(run, features), strict=True))
     return [[None if np.isnan(v) else v for v in found[f].tolist()] for f in features]
 
 
@@ -143,7 +138,7 @@ def place(
     digest: str, run: str, k: int, wish: browsing.Wish, feature: int
 ) -> tuple[browsing.Place, browsing.Order]:
     """Where a feature stands in a list, and what the list is ordered by."""
-    opened = _at(digest)
+    opened = at(digest)
     order, _ = browsing.order_of(opened, run, wish)
     return browsing.place(opened, run, k, wish, feature), order
 
@@ -151,7 +146,7 @@ def place(
 @st.cache_data(max_entries=256, show_spinner=False)
 def examples(digest: str, run: str, feature: int) -> Examples:
     """Where the evaluation text reads a feature's direction, or why there is nothing to show."""
-    return examples_of(_at(digest), run, feature)
+    return examples_of(at(digest), run, feature)
 
 
 @st.cache_data(max_entries=256, show_spinner=False)
@@ -159,13 +154,13 @@ def matches(digest: str, run: str, feature: int) -> tuple[MatchInfo, ...]:
     """A feature's counterparts in other runs; one question less where there are none."""
     if not matched_runs(digest, run):
         return ()
-    return matches_of(_at(digest), run, feature)
+    return matches_of(at(digest), run, feature)
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
 def matched_runs(digest: str, run: str) -> list[str]:
     """Runs that this one has been matched with."""
-    return other_runs(_at(digest), run)
+    return other_runs(at(digest), run)
 
 
 def life_table(digest: str, run: str, feature: int) -> pd.DataFrame:
@@ -174,37 +169,16 @@ def life_table(digest: str, run: str, feature: int) -> pd.DataFrame:
     return table.drop(columns=["promoted", "suppressed"])
 
 
-@st.cache_data(
-    max_entries=32, show_spinner="Reading the prompt with the language model", show_time=True
-)
-def explain(
-    digest: str,
-    run: str,
-    prompt: str,
-    position: int,
-    target: str | int | None,
-    versus: str | int | None,
-    hidden: str,
-) -> "Explanation":
-    """A decomposition at every snapshot; torch and transformers are imported here."""
-    from atlas.live import decompose_prompt
-
-    return decompose_prompt(
-        _at(digest), run, prompt, target=target, versus=versus, step="all", position=position,
-        hidden=hidden,
-    )
-
-
 @st.cache_data(max_entries=128, show_spinner=False)
 def known_entries(digest: str, entries: tuple[Entry, ...]) -> list[Known]:
     """What the store knows of the entries of a collection."""
-    return known(_at(digest), entries)
+    return known(at(digest), entries)
 
 
 @st.cache_data(max_entries=128, show_spinner=False)
 def row_parts(digest: str, run: str, token: int) -> RowParts:
     """What each feature supplies of a token's row, read from the matrices."""
-    opened = _at(digest)
+    opened = at(digest)
     return read_parts(
         store_from_environment(), opened.run(run), token_card(digest, run, token),
         opened.standardization(run),
@@ -214,7 +188,7 @@ def row_parts(digest: str, run: str, token: int) -> RowParts:
 @st.cache_data(max_entries=512, show_spinner=False)
 def nearest_rows(digest: str, run: str, token: int, k: int) -> NearRows:
     """The rows nearest a token's row at one snapshot, read from its file."""
-    opened = _at(digest)
+    opened = at(digest)
     standards = opened.standardization(run)
     mean = None if standards is None else standards[0][k]
     return read_near(store_from_environment(), opened.run(run), k, token, mean)
@@ -223,19 +197,19 @@ def nearest_rows(digest: str, run: str, token: int, k: int) -> NearRows:
 @st.cache_data(max_entries=256, show_spinner=False)
 def row_course(digest: str, run: str, token: int) -> RowCourse | None:
     """How a token's row moves and how much of it is explained; None where it is not kept."""
-    return detail.row_course(_at(digest), run, token)
+    return detail.row_course(at(digest), run, token)
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
 def row_bands(digest: str, run: str) -> dict[str, figures.Band]:
     """How all rows of a run are spread."""
-    return read_bands(_at(digest), run)
+    return read_bands(at(digest), run)
 
 
 @st.cache_data(max_entries=256, show_spinner=False)
 def find_tokens(digest: str, run: str, text: str, match: str, limit: int) -> pd.DataFrame:
     """Tokens of a run's language model whose text matches."""
-    return search(_at(digest), run, text, match, limit)
+    return search(at(digest), run, text, match, limit)
 
 
 # --- Browse ----------------------------------------------------------------------------------
@@ -246,7 +220,7 @@ def page(
     digest: str, run: str, k: int, wish: Wish, limit: int, offset: int, columns: tuple[str, ...]
 ) -> browsing.Page:
     """One page of the list."""
-    return browsing.page(_at(digest), run, k, wish, limit, offset, columns)
+    return browsing.page(at(digest), run, k, wish, limit, offset, columns)
 
 
 @st.cache_data(max_entries=256, show_spinner=False)
@@ -254,25 +228,25 @@ def histograms(
     digest: str, run: str, k: int, wish: Wish, names: tuple[str, ...]
 ) -> dict[str, Histogram]:
     """How the list is spread over some measures and categories."""
-    return browsing.histograms(_at(digest), run, k, wish, names, bins=20)
+    return browsing.histograms(at(digest), run, k, wish, names, bins=20)
 
 
 @st.cache_data(max_entries=16, show_spinner=False)
 def map_points(digest: str, run: str, k: int, wish: Wish, colour: str, most: int) -> MapPoints:
     """The list on the map."""
-    return browsing.map_points(_at(digest), run, k, wish, colour, most)
+    return browsing.map_points(at(digest), run, k, wish, colour, most)
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
 def categories(digest: str, run: str) -> dict[str, list[tuple[str, int]]]:
     """The values of every category with their number of features."""
-    return browsing.categories(_at(digest), run)
+    return browsing.categories(at(digest), run)
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
 def has_seeds(digest: str, run: str) -> bool:
     """Whether other seeds of the run were matched."""
-    opened = _at(digest)
+    opened = at(digest)
     steps = opened.run(run).steps
     found = number_columns(opened, run, 0, ("seeds",), (steps[0], steps[-1]))
     return bool(np.isfinite(found["seeds"]).any())
@@ -281,4 +255,4 @@ def has_seeds(digest: str, run: str) -> bool:
 @st.cache_data(max_entries=64, show_spinner=False)
 def has_course(digest: str, run: str) -> bool:
     """Whether contributions at single snapshots are in the store."""
-    return course_of(_at(digest), run)
+    return course_of(at(digest), run)

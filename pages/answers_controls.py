@@ -9,7 +9,7 @@ from atlas import turnover
 from atlas.dense import Spectrum, noise_spectrum
 from atlas.reorganisation import COMPONENTS, Reorganisation
 from atlas.turnover import Born, Control, HeldOut, MatrixCourse
-from pages.answers import _at
+from pages.answers import at
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Alone:
 @st.cache_resource(max_entries=64, show_spinner=False)
 def matrix(digest: str, run: str) -> MatrixCourse | None:
     """What the matrix shows by itself."""
-    return turnover.matrix_of(_at(digest), run)
+    return turnover.matrix_of(at(digest), run)
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
@@ -41,7 +41,7 @@ def scores(digest: str, run: str) -> dict[str, Reorganisation]:
 
     Under dictionary, five, rows and control; without those that have none.
     """
-    store = _at(digest)
+    store = at(digest)
     steps = store.run(run).steps
     trained = control(digest, run)
     enough = trained is not None and (trained.n_alive or 0) >= turnover.FEW
@@ -62,25 +62,25 @@ def scores(digest: str, run: str) -> dict[str, Reorganisation]:
 @st.cache_resource(max_entries=64, show_spinner=False)
 def control(digest: str, run: str) -> Control | None:
     """The shuffled-row control."""
-    return turnover.control_of(_at(digest), run)
+    return turnover.control_of(at(digest), run)
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
 def born(digest: str, run: str) -> Born:
     """How many births the noise floor leaves."""
-    return turnover.born_of(_at(digest), run)
+    return turnover.born_of(at(digest), run)
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
 def held_out(digest: str, run: str) -> tuple[HeldOut, ...]:
     """Snapshots that the dictionary was not trained on, rebuilt."""
-    return turnover.held_out_of(_at(digest), run)
+    return turnover.held_out_of(at(digest), run)
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
 def alone(digest: str, run: str) -> tuple[Alone, ...]:
     """Dictionaries of one snapshot of the same model and matrix, at steps of the run."""
-    cards = _at(digest).runs()
+    cards = at(digest).runs()
     own = next(card for card in cards if card.run == run)
     found = [
         Alone(card.run, card.steps[0], card.d_sae, card.explained_variance, card.l0)
@@ -95,7 +95,7 @@ def alone(digest: str, run: str) -> tuple[Alone, ...]:
 @st.cache_resource(max_entries=64, show_spinner=False)
 def squares(digest: str, run: str) -> dict[str, list[list[float | None]]]:
     """Mean cosine between any two snapshots of the features and of the rows; what is there."""
-    store = _at(digest)
+    store = at(digest)
     found = {"features": turnover.mean_similarity(store, run),
              "rows": turnover.row_similarity(store, run)}
     return {

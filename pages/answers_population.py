@@ -10,8 +10,7 @@ from atlas.population import Correction, RankCurves, Spectrum
 from atlas.population_store import Ordered, Profiles
 from atlas.survival import Survival
 from atlas.turnover import mean_similarity
-from pages.answers import _at as at
-from pages.answers import comments
+from pages.answers import at, comments
 
 
 @st.cache_data(max_entries=32, show_spinner=False)

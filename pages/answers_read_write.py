@@ -10,7 +10,7 @@ from atlas.read_write import Alignment, Lead
 from atlas.read_write_store import Side, TokenFamilies
 from atlas.records import RunCard
 from atlas.store import Store
-from pages.answers import _at
+from pages.answers import at
 
 MOST_FEATURES = 60_000
 """Features of all other seeds together up to which they are read too."""
@@ -19,13 +19,13 @@ MOST_FEATURES = 60_000
 @st.cache_resource(max_entries=4, show_spinner=False)
 def token_families(digest: str, run: str) -> TokenFamilies:
     """Families of the tokens of a run's language model."""
-    opened = _at(digest)
+    opened = at(digest)
     return read_write_store.token_families(opened, opened.run(run))
 
 
 def _families(digest: str, run: str) -> TokenFamilies:
     """The same, kept once for all runs of a model."""
-    opened = _at(digest)
+    opened = at(digest)
     model = opened.run(run).model
     return token_families(digest, min(c.run for c in opened.runs() if c.model == model
                                       and c.problem is None))
@@ -34,7 +34,7 @@ def _families(digest: str, run: str) -> TokenFamilies:
 @st.cache_data(max_entries=32, show_spinner=False)
 def side(digest: str, run: str, steps: tuple[int, ...], peak: str, rule: str) -> Side:
     """Courses and peaks of one dictionary at the shared steps."""
-    opened = _at(digest)
+    opened = at(digest)
     return read_write_store.side(
         opened, opened.run(run), steps, _families(digest, run), peak, rule
     )
@@ -56,7 +56,7 @@ def leads(
 @st.cache_data(max_entries=256, show_spinner=False)
 def aligned(digest: str, run: str, step: int) -> tuple[Alignment, Alignment]:
     """How well the matrices turn into each other at a step, and shuffled rows do."""
-    opened = _at(digest)
+    opened = at(digest)
     return read_write_store.aligned(opened, opened.run(run), step)
 
 

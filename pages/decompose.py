@@ -3,17 +3,27 @@
 torch and transformers are imported when the first prompt is read, not before.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
-import pandas as pd
 import streamlit as st
 
 from atlas import markup
-from atlas.errors import AtlasError, InvalidValue
-from pages import answers, score, shared
+from atlas.errors import AtlasError, InvalidValue, NotFound
+from pages import (
+    answers_decompose,
+    decompose_ask,
+    decompose_candidates,
+    decompose_kept,
+    score,
+    shared,
+    waiting,
+)
+from pages.seen import Seen
 
 if TYPE_CHECKING:
     from atlas.live import Explanation
+    from atlas.reading import Reading
 
 # Beginnings in the languages that the bundle's models have read.
 EXAMPLES = {
@@ -24,9 +34,20 @@ EXAMPLES = {
     "HTML": "<table>\n<tr><td>Name</td><td>",
     "Russian": "Введите правильное",
 }
+VIEWS = {
+    "why": ("why this token", "pages.decompose_why"),
+    "training": ("through training", "pages.decompose_training"),
+    "inside": ("inside the model", "pages.decompose_inside"),
+    "swap": ("readout swap", "pages.decompose_swap"),
+    "edit": ("change it", "pages.decompose_edit"),
+    "trust": ("how far to trust it", "pages.decompose_trust"),
+}
+"""Value of `view` in the address, words for it, and the file that draws it."""
+FIRST = "why"
+WITHOUT_PROMPT = ("trust",)
+"""Views of the dictionary, not of a prompt."""
 # Characters of a prompt that still fit an address.
 LINK_LIMIT = 2000
-CANDIDATES = 8
 
 
 def prompt_of() -> str:
@@ -49,14 +70,7 @@ def set_prompt(text: str) -> None:
     )
 
 
-def token(text: str | None) -> str | int | None:
-    """A token of the address: `#17` is an id, anything else is text."""
-    if text and text[0] == "#" and text[1:].isdecimal() and len(text) < 9:
-        return int(text[1:])
-    return text
-
-
-def draw_prompt(prompt: str) -> None:
+def draw_prompt(view: shared.Here, prompt: str) -> None:
     """The prompt box and the examples."""
     st.session_state["decompose_prompt"] = prompt
 
@@ -78,9 +92,10 @@ def draw_prompt(prompt: str) -> None:
                     name, key=f"example_{name}", on_click=set_prompt, args=(text,),
                     type="tertiary",
                 )
+            decompose_kept.offer(view)
 
 
-def draw_tokens(found: "Explanation") -> None:
+def draw_tokens(found: "Explanation | Reading") -> None:
     """The prompt as the model reads it, and the place it is read at."""
     st.html(markup.prompt(found.texts, found.position))
     if found.note:
@@ -102,92 +117,6 @@ def position_changed(last: int) -> None:
     """Another place in the prompt has other candidates."""
     at = st.session_state["decompose_position"]
     shared.address(position=None if at == last else at, target=None, versus=None)
-
-
-def draw_candidates(found: "Explanation") -> None:
-    """Likeliest next tokens; a click on a mark makes one the target or the other side."""
-    shared.caption(
-        "Likeliest next tokens", "by the last model. Click a circle to choose the two to compare."
-    )
-    chosen_score = found.score
-    top = found.top[:CANDIDATES]
-    frame = pd.DataFrame(
-        {
-            "token": [c.text for c in top],
-            "probability": [100 * c.probability for c in top],
-            "logit": [c.logit for c in top],
-            "target": ["●" if c.token == chosen_score.target else "○" for c in top],
-            "versus": ["●" if c.token == chosen_score.versus else "○" for c in top],
-        }
-    )
-    ids = [c.token for c in top]
-
-    def chosen() -> None:
-        cells = st.session_state["decompose_top"]["selection"]["cells"]
-        column = str(cells[0][1]) if cells else ""
-        row = shared.picked("decompose_top")
-        if row is not None:
-            choose(found, "versus" if column == "versus" else "target", ids[row])
-
-    c = st.column_config
-    st.dataframe(
-        frame,
-        key="decompose_top",
-        hide_index=True,
-        row_height=27,
-        height=len(frame) * 27 + 38,
-        on_select=chosen,
-        selection_mode="single-cell",
-        column_config={
-            "token": c.TextColumn("token", width=110),
-            "probability": c.ProgressColumn(
-                "probability", format="%.1f%%", min_value=0.0,
-                max_value=100 * max(c.probability for c in found.top), width=130,
-                color="primary",
-            ),
-            "logit": c.NumberColumn("logit", format="%.2f", width=60),
-            "target": c.TextColumn("target", width=58, alignment="center"),
-            "versus": c.TextColumn("versus", width=58, alignment="center"),
-        },
-        alt="likeliest next tokens",
-    )
-    draw_other()
-
-
-def choose(found: "Explanation", side: str, token_id: int) -> None:
-    """Put a token on one side; choosing the other side's token swaps the two."""
-    target, versus = found.score.target, found.score.versus
-    if side == "target":
-        target, versus = token_id, target if token_id == versus else versus
-    elif token_id == versus:
-        versus = None
-    elif token_id == target:
-        target, versus = (versus, target) if versus is not None else (target, None)
-    else:
-        versus = token_id
-    shared.address(target=f"#{target}", versus=None if versus is None else f"#{versus}")
-
-
-def draw_other() -> None:
-    """Boxes for tokens that are not in the list."""
-    def typed(side: str) -> None:
-        key = f"decompose_{side}"
-        text = st.session_state[key]
-        st.session_state[key] = ""
-        if text:
-            shared.address(**{side: text})
-
-    left, right = st.columns(2)
-    with left:
-        st.text_input(
-            "another target", key="decompose_target", on_change=typed, args=("target",),
-            placeholder=" light", max_chars=64,
-        )
-    with right:
-        st.text_input(
-            "another versus", key="decompose_versus", on_change=typed, args=("versus",),
-            placeholder=" the", max_chars=64,
-        )
 
 
 def read_hidden() -> str:
@@ -217,67 +146,111 @@ def draw_hidden(hidden: str) -> None:
     )
 
 
+def read_view() -> str:
+    """Which view the address asks for."""
+    asked = st.query_params.get("view", FIRST)
+    if asked in VIEWS:
+        return asked
+    shared.say(
+        f"“{shared.clip(asked)}” is no view of this page; there are {', '.join(VIEWS)}.", "bad"
+    )
+    return FIRST
+
+
+def draw_views(chosen: str) -> None:
+    """The choice of the view."""
+    st.session_state["decompose_view"] = chosen
+    st.segmented_control(
+        "view", list(VIEWS), format_func=lambda name: VIEWS[name][0], key="decompose_view",
+        required=True, label_visibility="collapsed",
+        on_change=shared.writes(
+            "view", "decompose_view", lambda value: None if value == FIRST else value
+        ),
+    )
+
+
 def main() -> None:
     """Draw the page."""
     view = shared.here()
+    chosen = read_view()
+    if chosen in WITHOUT_PROMPT:
+        shared.settle(view, "decompose", view=chosen)
+        draw_views(chosen)
+        import_module(VIEWS[chosen][1]).draw(view)
+        return
+    seen = draw_reading(view, chosen)
+    if seen is not None:
+        draw_views(chosen)
+        import_module(VIEWS[chosen][1]).draw(seen)
+
+
+def draw_reading(view: shared.Here, chosen: str) -> Seen | None:
+    """Prompt, candidates and the score's header; None where nothing can be answered."""
     asked = st.query_params.to_dict()
     prompt = prompt_of()
     left, right = st.columns([1.45, 1], gap="large")
     with left:
-        draw_prompt(prompt)
+        draw_prompt(view, prompt)
     position = shared.whole(asked.get("position")) if "position" in asked else -1
-    hidden = read_hidden()
+    hidden, anyway = read_hidden(), read_bars(asked.get("bars"))
     if position is None:
         shared.say(f"“{shared.clip(asked['position'])}” is no position in a prompt.", "bad")
         position = -1
-    target, versus = asked.get("target"), asked.get("versus")
+    ask = decompose_ask.read_ask(asked)
+    question = (view.store.digest, view.run, prompt, position, ask, hidden)
+    reading, found, problem = None, None, None
     try:
-        found = answers.explain(
-            view.store.digest, view.run, prompt, position, token(target), token(versus), hidden
-        )
+        if not waiting.wait_for(view, prompt, answers_decompose.device()):
+            return None
+        reading = answers_decompose.reading(*question[:4])
     except InvalidValue as error:
-        refuse(shared.sentence(error), bool(target or versus or "position" in asked))
-        return
-    shared.settle(
-        view, "decompose", prompt=prompt if len(prompt) <= LINK_LIMIT else None, hidden=(
-            None if hidden == "final" else hidden
-        ),
-    )
-    if len(prompt) > LINK_LIMIT:
-        with left:
-            shared.say("This prompt is too long for a link; the address does not hold it.")
+        decompose_ask.refuse(view, error, asked)
+        return None
+    except NotFound as error:
+        found = decompose_kept.instead(view, error, question)
+        if found is None:
+            return None
+    if reading is not None:
+        try:
+            found = answers_decompose.explanation(*question)
+        except InvalidValue as error:
+            problem = error
+    long = len(prompt) > LINK_LIMIT
+    if found is not None:
+        shared.settle(
+            view, "decompose", prompt=None if long else prompt, hidden=(
+                None if hidden == "final" else hidden
+            ), view=None if chosen == FIRST else chosen, bars="show" if anyway else None,
+        )
     with left:
-        draw_tokens(found)
+        if long:
+            shared.say("This prompt is too long for a link; the address does not hold it.")
+        draw_tokens(found or reading)
         if len(view.card.steps) > 1:
             draw_hidden(hidden)
     with right:
-        draw_candidates(found)
-    texts = view.store.token_texts(view.card.model)
-    drawn = {t: texts[t] for t in found.score.tokens}
+        decompose_candidates.draw((reading or found).top, found)
+    if reading is not None:
+        decompose_ask.draw_chooser(view, reading, ask, found)
+    if problem is not None:
+        decompose_ask.refuse(view, problem, asked, reading)
+    if found is None:
+        return None
     row = score.nearest(found, view.step)
-    show = score.draw_score(view, found, row, drawn)
-    if len(view.card.steps) < 2:
-        score.draw_ledger(view, found, row, show)
-        return
-    one, two = st.columns([1, 1.05], gap="large")
-    with one:
-        score.draw_ledger(view, found, row, show)
-    with two:
-        score.draw_course(view, found, row.step)
-    if show:
-        score.draw_map(view, found, row.step)
+    show = score.draw_score(view, reading, found, row, anyway)
+    if reading is None and chosen not in decompose_kept.VIEWS:
+        shared.say("This view is not available, because it needs the language model.")
+        draw_views(chosen)
+        return None
+    return Seen(view, found, row, show, prompt, position, ask, hidden, anyway)
 
 
-def refuse(reason: str, again: bool) -> None:
-    """What cannot be answered, and the way back."""
-    shared.say(reason, "bad")
-    if again:
-        st.button(
-            "Start again with the likeliest tokens",
-            key="decompose_reset",
-            on_click=shared.address,
-            kwargs={"target": None, "versus": None, "position": None},
-        )
+def read_bars(asked: str | None) -> bool:
+    """Whether the address asks for the features of explanations that fail the gate."""
+    if asked not in (None, "", "show"):
+        shared.say(f"Bars cannot be “{shared.clip(asked)}”; bars=show shows those of explanations "
+                   "that fail the gate.", "bad")
+    return asked == "show"
 
 
 try:

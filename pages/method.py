@@ -33,13 +33,21 @@ WORDS = (
     ("promoted tokens", "The rows that point most along a direction. They are read off the "
                         "direction and exist for a random one too."),
     ("firing tokens", "The rows with the largest activation. They are what the feature is for."),
-    ("score", "A linear readout: one token's logit, or the difference of two."),
+    ("score", "A linear readout: one token's logit, that less the logit of the mean row, a token "
+              "or a family of tokens against another, the winner against those after it."),
     ("contribution", "Of a feature to a score: activation × (hidden state · direction). Of a "
                      "feature to a row: activation × norm, the length it adds. In Browse, the mean "
                      "of that over all rows, at the chosen step or over all snapshots."),
     ("base, residual", "What every row shares, and what the dictionary leaves out of the rows. "
                        "Both are always drawn."),
     ("gate", "Whether an explanation may be read: ρ below 0.5, and for two tokens the right sign."),
+    ("readout swap", "The hidden state of one training step read with the matrix of another."),
+    ("lens", "What the head would read of the residual stream after each layer, the final norm "
+             "applied."),
+    ("component", "A part of the residual stream that one layer wrote: the embedding, an attention "
+                  "or an MLP; with the final norm's scale held fixed, they add up to the score."),
+    ("edit", "A change of the hidden state along a feature's direction, just before the head "
+             "reads it; nothing before the head is run again."),
 )
 
 FORMULAS = (
@@ -55,6 +63,8 @@ FORMULAS = (
     ("ledger", "exact = base + Σ contributions + residual", "an identity; the residual is read off "
      "the rows, not taken as the difference, so the sum on the page can fail"),
     ("ρ", "|residual| / (|exact| + 0.5)", "the gate passes below 0.5"),
+    ("edit", "ablate: h − (h · d̂) d̂;  add: h + α d̂", "d̂ is the direction at the chosen step, "
+     "of length 1; several features are taken out together, as the space they span"),
     ("birth", "first step at which n is half its largest value", "corrected birth takes off the "
      "norm that noise alone would give, √(d / Σ a²)"),
     ("structural score", "geometric mean of six metrics, each scaled to 0 … 1 over all windows of "
@@ -68,6 +78,10 @@ LIMITS = (
     ("Causes", "A contribution says what the linear readout adds up. It does not say that the "
                "model would answer otherwise without the feature, nor how the hidden state came "
                "about."),
+    ("Lenses", "A dictionary is made for what the head reads. Of earlier layers, of early steps' "
+               "states and of other matrices it says less; the gate is asked at each."),
+    ("Other dictionaries' births", "The metrics of pairs of snapshots count dead features by their "
+                                   "norm in a run, and live ones only in its control."),
     ("Names", "A kind is a test against a library of some 250 token kinds, not an explanation. "
               "A feature without one may still mean something."),
     ("Other seeds", "Weak features rarely return in another seed. Read the strong ones first; "

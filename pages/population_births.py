@@ -20,9 +20,7 @@ def draw(view: shared.Here, convention: str, known: list[str]) -> None:
         f"{CONVENTIONS[BESIDE.get(convention, DEFAULT)].rule}. Dashes: peaks of the rate, "
         "the later on ties (§8.1). Below: deaths, last at half the norm (§8.2), whatever births "
         "are read by. Heights by the square root.",
-        "A bar opens its features in Browse." if rule.column else
-        "Browse has no column of this rule, so its bars lead nowhere; the others open their "
-        "features.",
+        "A bar opens its features in Browse.",
     )
     st.session_state["population_births"] = convention
     st.segmented_control(
@@ -36,8 +34,7 @@ def draw(view: shared.Here, convention: str, known: list[str]) -> None:
     )
 
     def link(kind: str, k: int) -> str:
-        wanted = population_where.bar(kind, view.card.steps[k])
-        return population_links.of(view, **wanted) if wanted else ""
+        return population_links.of(view, **population_where.bar(kind, view.card.steps[k]))
 
     exporting.drawing(
         view, births_drawing(table, convention, link, view.step, view.palette),

@@ -27,23 +27,22 @@ def draw(view: shared.Here, order: str, convention: str, change: tuple[int, int]
         "change": f"how much the norm changes from step {step_name(change[0])} to "
                   f"{step_name(change[1])}, the largest rise on top",
     }[order]
-    linked = order == "change" or CONVENTIONS[convention].column is not None
     shared.caption(
         "All lives.",
         f"A row is the mean of {each}: the norm over its own maximum, paper 0, ink 1, sorted by "
         f"{by}. There is no null: sorting alone makes a diagonal of anything, so read the widths "
         "and where rows turn together, not that there is one.",
-        "A row opens its features in Browse." if linked else
-        "Rows lead nowhere, as Browse has no column of this rule.",
+        "A row opens its features in Browse.",
     )
     _controls(view, order, change)
     if not total:
         shared.say("Not available, because no feature that fires has a norm at every snapshot.")
         return
-    links = []
-    for r in range(rows):
-        wanted = population_where.row(view.card.steps, found, order, convention, change, r, PAGE)
-        links.append(population_links.of(view, **wanted) if wanted else "")
+    links = [
+        population_links.of(view, **population_where.row(
+            view.card.steps, found, order, convention, change, r, PAGE))
+        for r in range(rows)
+    ]
     exporting.drawing(
         view,
         lives_drawing(view.card.steps, found, order, links, view.step, view.palette), "lives",

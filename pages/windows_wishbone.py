@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from atlas import maps, markup, window_markup, window_wishbone
+from atlas import maps, markup, theme, window_markup, window_wishbone
 from atlas.window_wishbone import Plane
 from pages import answers_windows as answers
 from pages import exporting, shared
@@ -65,8 +65,8 @@ def _tail(found: Plane) -> str:
 def _draw_plane(
     view: shared.Here, found: Plane, corners: tuple[tuple[float, float], ...]
 ) -> None:
-    figure, points = window_wishbone.plane_figure(
-        view.store, view.run, found, corners, view.palette
+    figure, points = answers.drawn_plane(
+        view.store.digest, view.run, corners, view.palette is theme.DARK
     )
 
     def selected() -> None:

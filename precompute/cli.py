@@ -121,16 +121,28 @@ def _looking(verb: Verb) -> None:
     decompose = verb(
         "decompose",
         "say which features make the next token win",
-        f"decompose --run {EXAMPLE_PRISM} --prompt 'In the beginning'",
+        f"decompose --run {EXAMPLE_PRISM} --prompt 'In the beginning' --kind family "
+        "--target ' God | god' --versus ' man, king' --json",
         "decompose:run",
     )
     decompose.add_argument("--run", required=True, metavar="RUN", help="a dictionary over W_U")
     decompose.add_argument("--prompt", required=True, metavar="TEXT",
                            help="text before the predicted token (--prompt=-x if it starts so)")
+    decompose.add_argument("--kind", metavar="KIND",
+                           help="token, centred, vocabulary, contrast, family, topk or rank: one "
+                           "logit; less the mean row; less the average row of the vocabulary; two "
+                           "tokens; two families; the winner against those after it; against one "
+                           "rank (default: contrast, or token with --target alone)")
     decompose.add_argument("--target", metavar="TOKEN",
                            help="token whose logit is taken apart, tried with a leading space "
-                           "first; #17 is token 17 (default: the likeliest against the next)")
-    decompose.add_argument("--versus", metavar="TOKEN", help="token whose logit is taken off")
+                           "first; #17 is token 17 (default: the likeliest against the next). Of "
+                           "a family words between ' | ' or commas")
+    decompose.add_argument("--versus", metavar="TOKEN",
+                           help="token, or words of the family, whose logit is taken off")
+    decompose.add_argument("--rank", type=count, metavar="R",
+                           help="with --kind rank: rank to compare the winner with (default: 5)")
+    decompose.add_argument("--rivals", type=count, metavar="K",
+                           help="with --kind topk: tokens after the winner (default: 10)")
     decompose.add_argument("--step", default="last", metavar="N",
                            help="snapshot: a step, last or all (default: last)")
     decompose.add_argument("--position", type=int, default=-1, metavar="I",

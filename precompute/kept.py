@@ -13,6 +13,7 @@ from atlas.store import POINTER
 from atlas.tensor_files import sha256, write_json
 from atlas.turnover import CONTROL, CONTROL_FACTS
 from precompute.reader import example_files
+from precompute.trial import gallery_files, named, trial_files
 from precompute.writer import read_meta
 
 CODE = 5
@@ -57,8 +58,9 @@ def _is_run_id(run: str) -> bool:
 def input_files(store: Path, folder: RunFolder) -> list[Path]:
     """Every file a run is derived from; NotFound names the first that is missing."""
     files = needed_files(store, folder)
-    more = [*example_files(store, folder), *control_files(folder)]
-    return [*files, *(f for f in more if f not in files)]
+    more = [*example_files(store, folder), *trial_files(store, folder),
+            *gallery_files(store, folder), *control_files(folder)]
+    return list(dict.fromkeys([*files, *more]))
 
 
 def control_files(folder: RunFolder) -> list[Path]:
@@ -68,7 +70,8 @@ def control_files(folder: RunFolder) -> list[Path]:
 
 
 def needed_files(store: Path, folder: RunFolder) -> list[Path]:
-    """Those of them that no run can do without; the others are for its examples and control."""
+    """Those of them that no run can do without; the others are for its examples, its trials and its
+    control."""
     model = model_path(store, folder.config["model"])
     files = [
         *(folder.path / name for name in ("config.json", "metrics.json", "provenance.json")),
@@ -91,7 +94,8 @@ def needed_files(store: Path, folder: RunFolder) -> list[Path]:
 def input_hashes(
     store: Path, folder: RunFolder, process: str = "", remember: bool = True
 ) -> dict[str, str]:
-    """sha256 of every file the run is derived from, by path relative to the store.
+    """sha256 of every file the run is derived from, by path relative to the store, or to the
+    project for data that come with it.
 
     Hashes of files that did not change in size and time since the last call are remembered in
     the stages folder: the inputs of a released run are ten gigabytes.
@@ -104,7 +108,7 @@ def input_hashes(
     known = read_manifest(memory)
     hashes, seen = {}, {}
     for file in input_files(store, folder):
-        name, stat = file.relative_to(store).as_posix(), file.stat()
+        name, stat = named(store, file), file.stat()
         stamp = [stat.st_size, stat.st_mtime_ns, stat.st_ino]
         entry = known.get(name)
         digest = entry[1] if entry and entry[0] == stamp else sha256(file)
@@ -167,8 +171,8 @@ def current_file(folder: Path, inputs: dict[str, str]) -> tuple[Path, str] | Non
 def _made_from(made: dict[str, str], inputs: dict[str, str]) -> bool:
     """Whether the inputs a file was made from are these.
 
-    What only its examples or its control were read from may be gone: a share brings what was made
-    of them.
+    What only its examples, trials or control were read from may be gone: a share brings what was
+    made of them.
     """
     gone = made.keys() - inputs.keys()
     return all(made.get(name) == digest for name, digest in inputs.items()) and not any(

@@ -26,6 +26,8 @@ from precompute.parts import done_and_all
 from precompute.passes import KEEP_BYTES, block_rows_of
 from precompute.reader import Reading
 from precompute.stages import STAGES
+from precompute.trial import TEXT
+from precompute.trust import PRODUCTS, SAMPLE, STATES
 from trainer.crosscoder import CrosscoderRecipe
 from trainer.language_model import LanguageModelRecipe
 from trainer.recipes import Recipe
@@ -41,6 +43,8 @@ RANK_SECONDS = 6e-9
 """Seconds of one core to rank one cosine among those of a direction, at both ends (measured)."""
 PLACE_SECONDS = 8e-9
 """Seconds of one core to pick the strongest places of a text, per place and feature (measured)."""
+SUM_SECONDS = 6e-10
+"""Seconds of one core per entry of the code and hidden state in a sparse sum (measured)."""
 OVERHEAD = 3.0
 """Seconds of a stage that grow with nothing: files, start."""
 UNION = 1.6
@@ -165,6 +169,8 @@ class Shape:
         if name == "examples":  # in float32, whatever the CPU can do
             product = self.reading + 2.0 * self.d_model * self.d_sae
             return self.text * (product / CPU_SPEED + PLACE_SECONDS * self.d_sae)
+        if name == "fidelity":
+            return self._fidelity_seconds
         # the others use one core, whatever there is
         alone = {"summarise": 5e-7 * self.entries + 2.2e-3 * self.d_sae,
                  "tokens": 1e-6 * self.entries, "write": 1e-6 * self.entries}
@@ -173,6 +179,17 @@ class Shape:
     def stage(self, name: str, done: bool = False, parts: tuple[int, int] = (0, 1)) -> Stage:
         """A stage of this shape of which so many parts are there."""
         return Stage(name, done, self.stage_flops(name), self.core_seconds(name), True, *parts)
+
+    @property
+    def _fidelity_seconds(self) -> float:
+        """Of one core: rows against baselines; with a model also text, by every snapshot."""
+        rows = 2.0 * SAMPLE * self.rows * self.d_model + SAMPLE * 128**2 * (2 * self.d_model + 80)
+        seconds = 1.2 * rows / CPU_SPEED + 4e-8 * self.rows * self.d_model
+        if not self.text:
+            return seconds
+        states = min(PRODUCTS / max(self.entries, 1), STATES)
+        sums = states * self.entries * (self.snapshots + 6) * SUM_SECONDS
+        return seconds + sums + self.reading * 2 * TEXT / CPU_SPEED
 
     @property
     def disk_bytes(self) -> int:

@@ -52,6 +52,33 @@ def check_values(
         raise BrokenArtifact(f"{folder}: table snapshot has other steps than config.json")
     _check_lengths(folder, rows, count, config["config"]["d_model"])
     _check_examples(folder, rows["sample"], rows["example"])
+    _check_trust(folder, rows, config["steps"], width)
+
+
+def _check_trust(
+    folder: Path, rows: dict[str, pa.Table], steps: list[int], width: int
+) -> None:
+    """Courses of the bank and rows of the gallery are as long as their steps and in range."""
+    cases, shown = rows["bank_case"], rows["gallery"]
+    lengths = [pc.list_value_length(cases[name]) for name in ("exact_at", "rebuilt_at")]
+    odd = [pc.not_equal(n, len(steps)) for n in lengths]
+    first = pc.list_value_length(shown["steps"])
+    columns = ("hidden_steps", "exact", "base", "feature_sum", "residual", "n_active", "features",
+               "contributions")
+    odd += [pc.not_equal(pc.list_value_length(shown[name]), first) for name in columns]
+    if any(pc.any(wrong).as_py() for wrong in odd):
+        raise BrokenArtifact(f"{folder}: bank_case or gallery has lists of other lengths")
+    inner = [pc.list_flatten(shown[name]) for name in ("features", "contributions")]
+    sizes = [pc.list_value_length(values) for values in inner]
+    if pc.any(pc.not_equal(*sizes)).as_py():
+        raise BrokenArtifact(f"{folder}: gallery.features and gallery.contributions differ in "
+                             "length")
+    _check_range(folder, "gallery", "features", pc.list_flatten(inner[0]), 0, width)
+    for name in ("steps", "hidden_steps"):
+        _check_range(folder, "gallery", name, shown[name], 0, 2**31)
+    found = set(pc.list_flatten(shown["steps"]).to_pylist())
+    if not found <= set(steps):
+        raise BrokenArtifact(f"{folder}: gallery has steps that config.json has not")
 
 
 def _check_every(

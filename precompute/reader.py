@@ -56,7 +56,7 @@ class Reading:
             return (f"the store keeps no whole {self.told} that could read a text; where it was "
                     f"released, `readout-atlas build {folder.run} --model` fetches it")
         try:
-            self.parameters = _numbers(step_path(model_path(self.store, self.model), self.step))
+            self.parameters = numbers(step_path(model_path(self.store, self.model), self.step))
         except AtlasError:
             return f"{self.told} cannot be read"
         self.most = most_tokens(self.parameters, self.width, self.device, self._is_trained)
@@ -77,9 +77,18 @@ def example_files(store: Path, folder: RunFolder) -> list[Path]:
     """
     if folder.config["matrix"] != "W_U":
         return []
-    label, name, step = folder.config["model"], folder.config["model_name"], folder.steps[-1]
-    model, text = model_path(store, label), text_files(store, label)
-    if not text or step not in full_steps(model):
+    text = text_files(store, folder.config["model"])
+    parts = model_files(store, folder, folder.steps[-1])
+    return [*parts, *text] if parts and text and all(p.is_file() for p in text) else []
+
+
+def model_files(store: Path, folder: RunFolder, step: int) -> list[Path]:
+    """Every file that the language model of a run at a step is loaded from; empty where it is not
+    kept or lacks one.
+    """
+    label, name = folder.config["model"], folder.config["model_name"]
+    model = model_path(store, label)
+    if step not in full_steps(model):
         return []
     weights = step_path(model, step)
     if weights.is_dir():
@@ -90,7 +99,7 @@ def example_files(store: Path, folder: RunFolder) -> list[Path]:
     else:
         parts = [weights, model / "config.json", model / "history.json",
                  *(snapshot_path(store, name, step, matrix) for matrix in ("W_U", "W_E"))]
-    return [*parts, *text] if all(p.is_file() for p in parts) else []
+    return parts if all(p.is_file() for p in parts) else []
 
 
 def assumed_text(model: str, matrix: str) -> tuple[int, float]:
@@ -100,7 +109,7 @@ def assumed_text(model: str, matrix: str) -> tuple[int, float]:
     return ASSUMED, CPU_OPERATIONS / ASSUMED
 
 
-def _numbers(weights: Path) -> int:
+def numbers(weights: Path) -> int:
     """Numbers in a model's files, by their headers."""
     files = [weights / s for s in shard_names(weights)] if weights.is_dir() else [weights]
     return sum(math.prod(e["shape"]) for f in files for e in read_header(f).values())

@@ -279,6 +279,9 @@ def _check_meta(folder: Path, meta: dict[str, str], records: dict[str, Any], run
             raise fault(key)
     if not _is_told(meta.get("examples")):
         raise fault("examples")
+    for key in ("fidelity", "gallery"):
+        if meta.get(key) is not None and not isinstance(_json(meta[key]), dict):
+            raise fault(key)
     measured = _json(meta["measured"])
     for key in ("explained_variance", "l0", "dead_rate"):
         for name, figures in (("measured", measured), ("metrics", records["metrics"])):

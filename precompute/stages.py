@@ -4,7 +4,8 @@ measure (moments of the rows, lengths and turns of directions), encode (one pass
 sparse code, fidelity), promote (tokens along each direction), neighbours (features along each
 direction), summarise (rates, lives, similarities, map, population), dense (the matrix without a
 dictionary), tokens (index, kinds and labels), examples (places of a text, if there is a model to
-read one), write (the DuckDB file). The first four are lists of parts (`precompute.parts`) that
+read one), fidelity (rows, text and query bank against baselines and nulls), gallery (prompts taken
+apart), write (the DuckDB file). The first four are lists of parts (`precompute.parts`) that
 several processes may share; whoever finds all of them there does the rest. A call that finds
 everything there does nothing.
 """
@@ -46,13 +47,16 @@ from precompute.reader import Reading, example_files
 from precompute.safety import join_crew, space_watch, sweep, writer_lock
 from precompute.sources import Dictionary, Snapshots, Source, open_dictionary
 from precompute.statistics import change_columns, feature_labels, window_statistics
+from precompute.trial import Trial, gallery_files, named, trial_files
+from precompute.trust_tables import trust_rows
+from precompute.trying import Trying
 from precompute.turnover import mean_similarity, pair_arrays, read_control
 from precompute.words import Words, allowed_tensor, kinds_of_features, read_words
 from precompute.writer import duckdb_version, write_file
 
 SHARED = ("measure", "encode", "promote", "neighbours")
 """Stages whose parts several processes share, in order."""
-STAGES = (*SHARED, "summarise", "dense", "tokens", "examples", "write")
+STAGES = (*SHARED, "summarise", "dense", "tokens", "examples", "fidelity", "gallery", "write")
 """Names of the stages in order."""
 FILE_STEM = "atlas"
 """How the name of a run's file starts."""
@@ -167,6 +171,7 @@ class _Build:
             )
         self.min_count = int(folder.config["training"].get("min_count") or 0)
         self.reading = Reading(store, folder, device)
+        self.trial = Trial(store, folder, device, self.words.size)
         self.control = read_control(folder)
         self.held_out = {step: sha256(file) for step, file in held_out_files(store, folder).items()}
         self.parts = self._parts(store)
@@ -174,7 +179,7 @@ class _Build:
     def _parts(self, store: Path) -> dict[str, Parts]:
         """The parts of every stage but the last, and what they are made from."""
         def hashes(files: list[Path]) -> dict[str, str]:
-            names = (file.relative_to(store).as_posix() for file in files)
+            names = (named(store, file) for file in files)
             # what another kind of device gives differs in the last bits
             return {"device": self.device.type} | {
                 name: self.inputs[name] for name in names if name in self.inputs
@@ -191,6 +196,7 @@ class _Build:
                                               "tokenizer.json")),
             *example_files(store, self.folder),
         ]) | {"reason": self.reading.reason or ""}
+        reason = {"reason": self.trial.reason or ""}
         count, path = len(self.folder.steps), self.folder.path
         blocks = -(-self.snapshots.n_rows // self._block_rows)
         return {
@@ -204,6 +210,10 @@ class _Build:
             }),
             "tokens": Parts(path, "tokens", 1, told),
             "examples": Parts(path, "examples", 1, read),
+            "fidelity": Parts(path, "fidelity", 1, told | hashes(
+                trial_files(store, self.folder)) | reason),
+            "gallery": Parts(path, "gallery", 1, weights | hashes(
+                gallery_files(store, self.folder)) | reason),
         }
 
     @cached_property
@@ -305,10 +315,14 @@ class _Build:
         tokens = self.parts["tokens"].read(0)
         self._do("examples", lambda _: self._examples(), every)
         found = self.parts["examples"].read(0)
+        tried, shown = self._trials(encoded)
         lives |= directions.nearest_at(self.parts["neighbours"].read_all())
-        meta = self._meta(encoded, lives, tokens) | {"examples": str(found["told"])}
+        meta = self._meta(encoded, lives, tokens) | {
+            "examples": str(found["told"]), "fidelity": str(tried["told"]),
+            "gallery": str(shown["told"]),
+        }
         rows = tables.run_rows(meta, self.folder.steps, encoded, lives, tokens)
-        rows |= example_rows(found, lives["alive"])
+        rows |= example_rows(found, lives["alive"]) | trust_rows(tried, shown)
         volatile = {"created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
                     "seconds": f"{time.monotonic() - began:.1f}"}
         path, digest = write_file(self.folder.path, FILE_STEM, RUN_TABLES, rows, volatile)
@@ -355,6 +369,13 @@ class _Build:
     def _examples(self) -> Arrays:
         last = self.source.directions(len(self.folder.steps) - 1)
         return examples(self.reading, last, self.report)
+
+    def _trials(self, encoded: Arrays) -> tuple[Arrays, Arrays]:
+        trying = Trying(self.trial, self.folder, self.source, self.snapshots, self._measured,
+                        encoded, self.report)
+        self._do("fidelity", lambda _: trying.fidelity(self.words), every)
+        self._do("gallery", lambda _: trying.gallery(), every)
+        return self.parts["fidelity"].read(0), self.parts["gallery"].read(0)
 
     def _meta(
         self, encoded: Arrays, lives: Arrays, tokens: Arrays

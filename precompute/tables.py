@@ -16,6 +16,7 @@ from atlas.codes import CSR, SparseCode
 from atlas.labels import SCHEMES
 from atlas.lifecycle import tau
 from atlas.schema import BINS, COSINE_DECIMALS, FIRING, RUN_TABLES, table
+from atlas.schema_trust import TRUST_TABLES
 from precompute.columns import (
     courses,
     decimal,
@@ -42,6 +43,8 @@ from precompute.parquet import arrow_schema
 from precompute.statistics import run_statistics
 from precompute.turnover import turnover_rows
 
+TRUST = tuple(table.name for table in TRUST_TABLES)
+"""Tables that are filled from what the stages fidelity and gallery found."""
 ENTRIES = 65_536
 """Entries of the code whose gates are compared at a time."""
 TURN_DECIMALS = 5
@@ -103,7 +106,7 @@ def run_rows(
         "neighbour": _neighbour(features, lives),
         "neighbour_at": _neighbour_at(lives),
         "row": _row(encoded),
-        **{name: _nothing(name) for name in ("sample", "example")},
+        **{name: _nothing(name) for name in ("sample", "example", *TRUST)},
         "population": _population(lives),
         **turnover_rows(steps, lives),
     }

@@ -30,7 +30,8 @@ DOORS = {
 PURE = (
     "crosscoder", "prism", "geometry", "lifecycle", "decomposition", "codes", "legibility",
     "changepoint", "enrichment", "changes", "reorganisation", "matching",
-    "window_choice", "wishbone", "dense",
+    "window_choice", "wishbone", "dense", "coverage", "carrying", "standing",
+    "baselines", "case_fidelity",
 )
 """The innermost mathematics of atlas/: arrays in, arrays out."""
 

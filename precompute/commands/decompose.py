@@ -1,12 +1,18 @@
 """`decompose`: the live decomposition without a browser."""
 
+import math
 import re
 from argparse import Namespace
 from typing import Any
 
+from atlas.asking import KINDS, RANK, RIVALS, Ask
+from atlas.coverage import Coverage, coverage
 from atlas.decomposition import RHO_LIMIT, Ledger
 from atlas.device import choose_device
+from atlas.errors import InvalidValue
 from atlas.live import Explanation, Row, decompose_prompt
+from atlas.score_words import MEANINGS, formula
+from atlas.standing import limits, margin_bin
 from atlas.store import Store
 from precompute.commands.output import print_json, store_for_run, table
 
@@ -23,8 +29,7 @@ def run(args: Namespace) -> int:
         Store.open(store_for_run(args, args.run)),
         args.run,
         args.prompt,
-        target=_token(args.target),
-        versus=_token(args.versus),
+        ask=_ask(args),
         step=args.step,
         position=args.position,
         hidden=args.hidden,
@@ -35,6 +40,19 @@ def run(args: Namespace) -> int:
     else:
         print(as_text(explanation, SHOWN if args.top is None else args.top))
     return 0
+
+
+def _ask(args: Namespace) -> Ask:
+    """What the command line asks of the prompt; raises InvalidValue for what it cannot."""
+    if args.kind is not None and args.kind not in KINDS:
+        raise InvalidValue(f"kind {args.kind[:40]!r} is no score; there are {', '.join(KINDS)}")
+    for name, kind in (("rank", "rank"), ("rivals", "topk")):
+        if getattr(args, name) is not None and args.kind != kind:
+            raise InvalidValue(f"--{name} is for --kind {kind}")
+    return Ask(
+        args.kind, _token(args.target), _token(args.versus),
+        RANK if args.rank is None else args.rank, RIVALS if args.rivals is None else args.rivals,
+    )
 
 
 def _token(text: str | None) -> str | int | None:
@@ -66,6 +84,13 @@ def as_json(explanation: Explanation, top: int | None = None) -> dict[str, Any]:
             "versus": explanation.versus,
             "target_token": score.target,
             "versus_token": score.versus,
+            "tokens": [
+                {"token": t, "text": x, "weight": w} for t, x, w in
+                zip(score.tokens, explanation.drawn, score.weights, strict=True)
+            ],
+            "weights": list(score.weights),
+            "entropy": explanation.entropy,
+            "rank": explanation.rank,
         },
         "rows": [_row_json(row, top) for row in explanation.rows],
     }
@@ -85,9 +110,27 @@ def _row_json(row: Row, top: int | None) -> dict[str, Any]:
         "rho_centred": ledger.rho_centred,
         "sign_agrees": ledger.sign_agrees,
         "gate": ledger.gate,
+        "margin_bin": margin_bin(ledger.exact),
         "n_active": len(ledger.features),
+        "coverage": _coverage_json(_spread(ledger)),
         "contributions": [{"feature": f, "value": v} for f, v in listed],
     }
+
+
+def _spread(ledger: Ledger) -> Coverage:
+    return coverage(ledger.features, ledger.contributions, ledger.reconstructed)
+
+
+def _coverage_json(found: Coverage) -> dict[str, Any]:
+    """Shares are null where nothing contributes."""
+    shares = {
+        name: value if math.isfinite(value) else None for name, value in (
+            ("top5", found.top5), ("top10", found.top10), ("signed5", found.signed5),
+            ("signed10", found.signed10),
+        )
+    }
+    return {"size": found.size, "n80": found.n80, **shares, "highest": found.highest,
+            "lowest": found.lowest}
 
 
 def as_text(explanation: Explanation, top: int = SHOWN) -> str:
@@ -98,14 +141,33 @@ def as_text(explanation: Explanation, top: int = SHOWN) -> str:
     following = "  ".join(f"{c.text} {c.probability:.1%}" for c in explanation.top[:5])
     lines += [f"next    {following}", f"score   {_score_text(explanation)}"]
     if len(explanation.rows) == 1:
-        return "\n".join([*lines, "", *_ledger_lines(explanation.rows[0], top)])
+        row = explanation.rows[0]
+        return "\n".join([*lines, "", *_ledger_lines(row, top), *_limit_lines(explanation, row)])
     return "\n".join([*lines, "", _rows_table(explanation.rows)])
 
 
 def _score_text(explanation: Explanation) -> str:
-    if explanation.versus_text is None:
+    score = explanation.score
+    if score.kind == "token":
         return f"logit of {explanation.target_text}"
-    return f"logit of {explanation.target_text} minus logit of {explanation.versus_text}"
+    if score.kind == "contrast":
+        return f"logit of {explanation.target_text} minus logit of {explanation.versus_text}"
+    name = formula(score.kind, explanation.drawn, score.weights, explanation.rank)
+    entropy = explanation.entropy
+    weights = "" if entropy is None else f", weights of entropy {entropy:.2f} nats"
+    return f"{name}{weights}. {MEANINGS[score.kind].replace('’', chr(39))}"
+
+
+def _limit_lines(explanation: Explanation, row: Row) -> list[str]:
+    """What else limits the reading, beside the gate's own line."""
+    spread = _spread(row.ledger)
+    found = limits(row.ledger, spread, explanation.score.signed)
+    lines = [f"note: {limit.said}; {limit.reading}" for limit in found
+             if limit.reason in ("side", "diffuse", "tiny")]
+    if spread.n80:
+        lines.insert(0, f"mass: 5 features hold {spread.top5:.0%} of it, 10 hold "
+                     f"{spread.top10:.0%}, 80 % takes {spread.n80:,}")
+    return lines
 
 
 def _signed(value: float) -> str:

@@ -238,11 +238,112 @@ def test_gate_cases(exact: float, rebuilt: float, rho: float, sign: bool, gate: 
 
 
 def test_scores_know_their_tokens_and_refuse_nonsense():
-    assert dc.Score("token", 4).tokens == (4,)
-    assert dc.Score("token", 4).weights == (1.0,)
-    contrast = dc.Score("contrast", 4, 9)
-    assert contrast.tokens == (4, 9)
-    assert contrast.weights == (1.0, -1.0)
-    for bad in (("contrast", 4, None), ("token", 4, 9), ("contrast", 4, 4)):
+    one, two = dc.token_logit(4), dc.contrast(4, 9)
+    assert (one.tokens, one.weights, one.versus, one.signed) == ((4,), (1.0,), None, False)
+    assert (two.tokens, two.weights, two.versus, two.signed) == ((4, 9), (1.0, -1.0), 9, True)
+    for bad in (
+        ("contrast", (4,), (1.0,)), ("token", (4, 9), (1.0, -1.0)), ("contrast", (4, 4), (1, -1)),
+        ("family", (), ()), ("centred", (4,), (2.0,)), ("rank", (4, 9), (1.0, 1.0)),
+    ):
         with pytest.raises(ValueError):
             dc.Score(*bad)
+
+
+def test_two_sides_weigh_the_same():
+    for kind in ("family", "topk"):
+        found = dc.Score(kind, (1, 2, 3), (1.0, -0.25, -0.75))
+        assert found.sides == ((1,), (2, 3))
+        assert found.signed
+        assert found.versus is None
+        for weights in ((1.0, -0.5, -0.6), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)):
+            with pytest.raises(ValueError, match="two sides of equal weight"):
+                dc.Score(kind, (1, 2, 3), weights)
+    with pytest.raises(ValueError, match="off another's"):
+        dc.Score("rank", (1, 2), (1.0, -0.5))
+    assert dc.Score("rank", (1, 2), (1.0, -1.0)).versus == 2
+
+
+def hand_ledger(tokens: list[int], weights: list[float], minus_mean: float = 0.0) -> dc.Ledger:
+    """The hand case of prism-method §13.1 at g = 0.9."""
+    codes = [([t], [0.9 * (1, 1, 2, 2)[t]]) for t in tokens]
+    features = dc.active_features(codes)
+    decoder = np.array([[1.0, 0], [-1, 0], [0, 1], [0, -1]])
+    rows = ROWS[tokens].numpy()
+    return dc.decompose_prism(H, rows, weights, codes, decoder[features], [2, 1], minus_mean)
+
+
+def test_hand_case_against_the_mean_row():
+    ledger = hand_ledger([0], [1.0], minus_mean=1.0)
+    assert (ledger.exact, ledger.base) == pytest.approx((2, 0))
+    assert ledger.contributions.tolist() == pytest.approx([1.8])
+    assert ledger.residual == pytest.approx(0.2)
+    assert ledger.rho == pytest.approx(0.08)
+    assert ledger.rho_centred == pytest.approx(0.08)
+    assert ledger.sign_agrees is True
+
+
+def test_hand_case_against_the_average_row():
+    """z of token 0 less the mean code (0.225, 0.225, 0.45, 0.45): the same score, split anew."""
+    codes = [([0], [0.9]), ([0, 1, 2, 3], [0.225, 0.225, 0.45, 0.45])]
+    decoder = np.array([[1.0, 0], [-1, 0], [0, 1], [0, -1]])
+    ledger = dc.decompose_prism(H, [[3, 1], [2, 1]], [1, -1], codes, decoder, [2, 1])
+    found = dict(zip(ledger.features.tolist(), ledger.contributions.tolist(), strict=True))
+    assert found == pytest.approx({0: 1.35, 1: 0.45, 2: -0.225, 3: 0.225})
+    assert (ledger.exact, ledger.base) == pytest.approx((2, 0))
+    assert ledger.feature_sum == pytest.approx(1.8)
+    assert ledger.residual == pytest.approx(0.2)
+
+
+def test_hand_case_against_rank_three():
+    ledger = hand_ledger([0, 3], [1.0, -1.0])
+    assert ledger.exact == pytest.approx(3)
+    found = dict(zip(ledger.features.tolist(), ledger.contributions.tolist(), strict=True))
+    assert found == pytest.approx({0: 1.8, 3: 0.9})
+    assert ledger.residual == pytest.approx(0.3)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(0, 10_000), st.integers(1, 5), st.sampled_from([0.0, 1.0]), st.booleans(),
+    st.floats(0.01, 1000), st.integers(2, 48),
+)
+def test_the_identity_to_the_last_bits(
+    seed: int, count: int, minus_mean: float, is_prism: bool, size: float, width: int
+):
+    """|exact - base - features - residual| <= eps sqrt(d) sum |terms|, for any dictionary."""
+    random = np.random.default_rng(seed)
+    h, rows = random.standard_normal(width), size * random.standard_normal((count, width))
+    weights, mean = random.standard_normal(count), size * random.standard_normal(width)
+    codes = [
+        (np.sort(random.choice(40, 12, replace=False)), random.random(12)) for _ in range(count)
+    ]
+    features = dc.active_features(codes)
+    directions = random.standard_normal((len(features), width))
+    scale, b_D = (1.0, np.zeros(width)) if is_prism else (size, random.standard_normal(width))
+    known = (h, rows, weights, codes, directions, mean)
+    ledger = (
+        dc.decompose_prism(*known, minus_mean) if is_prism
+        else dc.decompose_crosscoder(*known, scale, b_D, minus_mean)
+    )
+    coefficient = np.zeros(40)
+    for weight, (ids, a) in zip(weights, codes, strict=True):
+        coefficient[ids] += np.abs(weight * scale * a)
+    shared = np.abs(mean) + scale * np.abs(b_D)
+    terms = np.abs(h) @ (
+        np.abs(weights) @ (np.abs(rows) + shared) + minus_mean * np.abs(mean)
+        + coefficient[features] @ np.abs(directions)
+    )
+    assert ledger.identity_error <= np.finfo(np.float64).eps * width**0.5 * terms
+
+
+def test_directions_are_read_in_blocks(monkeypatch: pytest.MonkeyPatch):
+    random = np.random.default_rng(3)
+    codes = [(np.arange(50), random.random(50)), (np.arange(20, 90), random.random(70))]
+    known = (random.standard_normal(6), random.standard_normal((2, 6)), [1, -1], codes,
+             random.standard_normal((90, 6)).astype(np.float32), random.standard_normal(6))
+    whole = dc.decompose_prism(*known)
+    monkeypatch.setattr(dc, "BLOCK", 7)
+    parts = dc.decompose_prism(*known)
+    assert parts.contributions == pytest.approx(whole.contributions, abs=1e-14)
+    assert parts.residual == pytest.approx(whole.residual, abs=1e-13)
+    closes(parts)

@@ -49,6 +49,16 @@ def change(path: Path, edit: Callable[[dict], None]) -> None:
 
 class TestFamilies:
     @pytest.mark.parametrize("family", FAMILIES)
+    def test_prompts_read_together_are_read_as_alone(self, family: str, tmp_path: Path) -> None:
+        """What fills a shorter prompt up stands behind its end, where no family looks."""
+        model = LanguageModel.load(
+            released_model(tmp_path, "some", 64, tiny_family(family)), tmp_path)
+        prompts = [[5, 9, 40, 41, 42, 8], [7], [11, 12, 13]]
+        together = model.hidden_of_many(prompts)
+        for prompt, states in zip(prompts, together, strict=True):
+            torch.testing.assert_close(states, model.hidden_of(prompt), rtol=1e-4, atol=1e-5)
+
+    @pytest.mark.parametrize("family", FAMILIES)
     def test_saved_and_loaded_back(self, family: str, tmp_path: Path) -> None:
         """Hidden states and logits are those of the model that was saved (prism-method §1)."""
         original = tiny_family(family)

@@ -15,11 +15,14 @@ import torch
 from atlas import crosscoder, hidden_states, slices
 from atlas.artifacts import load_snapshot, load_snapshots, read_crosscoder, read_run, snapshot_path
 from atlas.crosscoder import Crosscoder, standardize
-from atlas.decomposition import Score
+from atlas.decomposition import contrast
 from atlas.errors import BrokenArtifact, NotFound
+from atlas.forward import Desk
 from atlas.language_model import LanguageModel
-from atlas.live import Explanation, _Parts, decompose_prompt
+from atlas.live import Explanation, Parts, decompose_prompt
+from atlas.odds import Odds
 from atlas.places import model_path, run_path
+from atlas.reading import read_prompt
 from atlas.row_parts import row_parts
 from atlas.store import Store
 from atlas.tensor_files import read_json, save_tensors, write_json
@@ -100,6 +103,10 @@ class TestReleasedModel:
             )
             chance = float(own_logits.softmax(0)[candidate.token])
             assert candidate.probability == pytest.approx(chance, rel=1e-3, abs=1e-6)
+            odds = Odds(read_prompt(Store.open(own), SEED0, PROMPT), "final")
+            odds.read(LAST)
+            assert odds.of(LAST, [candidate.token]).probability == pytest.approx(
+                chance, rel=1e-3, abs=1e-6)
         assert max(abs(c.logit) for c in found.top) > CAP
         logits = [c.logit for c in found.top]
         assert logits == sorted(logits, reverse=True)
@@ -131,10 +138,10 @@ class TestReleasedModel:
         self, own: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         store, asked = Store.open(own), []
-        plain = LanguageModel.hidden_of
-        monkeypatch.setattr(LanguageModel, "hidden_of",
-                            lambda self, ids: asked.append(1) or plain(self, ids))
-        hidden_states._states.cache_clear()
+        plain = LanguageModel.hidden_of_many
+        monkeypatch.setattr(LanguageModel, "hidden_of_many",
+                            lambda self, prompts: asked.append(1) or plain(self, prompts))
+        monkeypatch.setattr(hidden_states, "_DESK", Desk())
         decompose_prompt(store, SEED0, PROMPT, 5)
         decompose_prompt(store, SEED0, PROMPT, 9, 7, position=2)
         assert asked == [1]
@@ -215,8 +222,8 @@ def test_every_kind_of_dictionary(
     card = SimpleNamespace(folder="runs/r", **config)
     store = Stand(crosscoder.row_codes(c, p), c.norms)
     h = torch.randn(D, generator=generator).numpy()
-    score = Score("contrast", 40, 90)
-    parts = _Parts.of(store, tmp_path, card, score)  # type: ignore
+    score = contrast(40, 90)
+    parts = Parts.of(store, tmp_path, card, score)  # type: ignore
     fired = 0
     for k, step in enumerate(steps):
         ledger = parts.ledger(step, h)
@@ -267,7 +274,7 @@ def test_a_score_costs_its_own_rows(tmp_path: Path) -> None:
     card = SimpleNamespace(folder="runs/r", **config)
     before = resident()
     store = Stand(codes, torch.ones(5, width))
-    parts = _Parts.of(store, tmp_path, card, Score("contrast", 3, 4))  # type: ignore
+    parts = Parts.of(store, tmp_path, card, contrast(3, 4))  # type: ignore
     ledgers = [parts.ledger(step, np.ones(d, dtype=np.float32)) for step in steps]
     assert resident() - before < 40_000
     assert len(ledgers[0].features) > 350

@@ -50,19 +50,14 @@ def test_first_rates_are_those_of_the_courses(store: Store) -> None:
     assert not lives.alive[DEAD]
 
 
-@pytest.mark.parametrize("kind", [*(f"births_{n}" for n in ("norms", "floor", "rates")),
-                                  "peaks", "deaths"])
+@pytest.mark.parametrize("kind", [*(f"births_{n}" for n in CONVENTIONS), "peaks", "deaths"])
 def test_a_bar_opens_the_features_it_counts(store: Store, kind: str) -> None:
     table = found_in.population_table(store, SEED0)
     for step, count in zip(STEPS, table[kind], strict=True):
         assert len(listed(store, population_where.bar(kind, step))) == count
 
 
-def test_a_rule_that_browse_has_no_column_of_leads_nowhere() -> None:
-    assert population_where.bar("births_any", 0) == {}
-
-
-@pytest.mark.parametrize("convention", ["norms", "floor", "rates"])
+@pytest.mark.parametrize("convention", list(CONVENTIONS))
 @pytest.mark.parametrize("order", ["birth", "peak"])
 def test_a_row_opens_its_stretch_of_the_order(store: Store, order: str, convention: str) -> None:
     found = found_in.ordered_lives(store, SEED0, order, convention, CHANGE, rows=5)

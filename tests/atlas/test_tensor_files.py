@@ -291,3 +291,15 @@ class TestScales:
         save_tensors(tmp_path / "f", {"a": torch.ones(6, 4).char(), "a.scale": scale})
         with pytest.raises(AtlasError, match=r"a\.scale"):
             TensorFile(tmp_path / "f")
+
+
+def test_several_products_at_once(tmp_path: Path) -> None:
+    matrix = torch.randn(700, 9, generator=torch.Generator().manual_seed(0))
+    vectors = torch.randn(4, 9, generator=torch.Generator().manual_seed(1))
+    save_tensors(tmp_path / "m.safetensors", {"W": matrix})
+    found = TensorFile(tmp_path / "m.safetensors").products("W", vectors)
+    torch.testing.assert_close(found, vectors @ matrix.T)
+    matrix[600, 3] = torch.nan
+    save_tensors(tmp_path / "bad.safetensors", {"W": matrix})
+    with pytest.raises(BrokenArtifact, match="600"):
+        TensorFile(tmp_path / "bad.safetensors").products("W", vectors)

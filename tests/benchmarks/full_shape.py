@@ -159,8 +159,8 @@ def write_tokenizer(store: Path, size: Size, seed: int) -> None:
     write_json(model_path(store, MODEL) / "tokenizer.json", tokenizer)
     write_json(model_path(store, MODEL) / "config.json", {
         "model_type": "gpt_neox", "hidden_size": size.width, "vocab_size": size.rows,
-        "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 4 * size.width,
-        "tie_word_embeddings": False,
+        "num_hidden_layers": 12, "num_attention_heads": size.width // 64,
+        "intermediate_size": 4 * size.width, "tie_word_embeddings": False,
     })
 
 

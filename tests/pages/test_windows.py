@@ -191,7 +191,7 @@ def test_the_own_window_is_scored_where_the_store_has_none(
     card = store.run(DEMO_RUN)
     bare = replace(card, statistics={})
     monkeypatch.setattr(Store, "run", lambda self, run: bare)
-    monkeypatch.setattr(answers_windows, "_at", lambda digest: store)
+    monkeypatch.setattr(answers_windows, "at", lambda digest: store)
     found = answers_windows.own.__wrapped__(f"{store.digest} bare", DEMO_RUN)
     pairs = pairs_of(store, DEMO_RUN)
     scored = score_windows(pairs.components, card.steps, seed_of(DEMO_RUN))

@@ -245,6 +245,43 @@ class TestDecompose:
         assert status == 0
         assert "at every snapshot" in out
 
+    @pytest.mark.parametrize(
+        "more",
+        [("--kind", "token"), ("--kind", "centred"), ("--kind", "vocabulary"), ("--kind", "topk",
+         "--rivals", "3"), ("--kind", "rank", "--rank", "4"),
+         ("--kind", "family", "--target", " water | xyzzy", "--versus", "earth, light")],
+        ids=lambda more: more[1],
+    )
+    @pytest.mark.parametrize("run", [SEED0, PRISM])
+    def test_every_kind(
+        self, call: Call, tiny_store: Path, run: str, more: tuple[str, ...]
+    ) -> None:
+        asked = ("decompose", "--run", run, "--prompt", PROMPT, "--store", tiny_store, *more)
+        found = answer(call(*asked, "--json"))
+        score = found["score"]
+        assert score["kind"] == more[1]
+        assert score["weights"] == [t["weight"] for t in score["tokens"]]
+        assert score["target_token"] == score["tokens"][0]["token"]
+        assert (score["entropy"] is not None) == (more[1] == "topk")
+        assert score["rank"] == (4 if more[1] == "rank" else None)
+        for row in found["rows"]:
+            parts = row["base"] + row["feature_sum"] + row["residual"]
+            assert row["exact"] == pytest.approx(parts, abs=1e-9)
+            assert row["margin_bin"] in ("<0.5", "0.5-1", "1-2", ">=2")
+            sizes = [abs(c["value"]) for c in row["contributions"]]
+            assert row["coverage"]["size"] == pytest.approx(sum(sizes))
+            n80 = row["coverage"]["n80"]
+            assert sum(sizes[:n80]) >= 0.8 * sum(sizes) - 1e-9
+            assert n80 == 0 or sum(sizes[: n80 - 1]) < 0.8 * sum(sizes)
+        if more[1] == "topk":
+            assert len(score["tokens"]) == 4
+            assert sum(score["weights"]) == pytest.approx(0)
+        if more[1] == "family":
+            assert "'xyzzy'" in found["note"]
+        status, out, _ = call(*asked)
+        assert status == 0
+        assert "mass: 5 features hold" in out or "80 %" not in out
+
     @pytest.mark.parametrize("prompt", ["🌊 waves", "مرحبا \u202e", "\x1b[2J\x07\x00", "a\nb\tc"])
     def test_strange_prompts_reach_no_terminal(
         self, call: Call, tiny_store: Path, prompt: str
@@ -272,6 +309,13 @@ class TestDecompose:
             (["--prompt", "x", "--top", "-3"], "--top"),
             (["--prompt", "x", "--device", "tpu"], "'tpu'"),
             (["--prompt", "x", "--device", "cuda:99"], "cuda:99"),
+            (["--prompt", "x", "--kind", "sum"], "token, centred, vocabulary"),
+            (["--prompt", "x", "--kind", "rank", "--rank", "1"], "the winner itself"),
+            (["--prompt", "x", "--kind", "rank", "--rank", "321"], "no rank 321"),
+            (["--prompt", "x", "--rank", "3"], "--kind rank"),
+            (["--prompt", "x", "--kind", "topk", "--rivals", "0"], "1 to 100"),
+            (["--prompt", "x", "--kind", "topk", "--target", "a"], "takes no target"),
+            (["--prompt", "x", "--kind", "family", "--target", "xyzzy"], "no word of the target"),
             ([], "--prompt"),
         ],
     )

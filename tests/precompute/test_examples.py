@@ -313,7 +313,7 @@ def test_a_model_that_comes_later_gives_examples(store: Path) -> None:
     without = precompute_run(store, SEED0, force=True)
     aside.rename(body)
     again = precompute_run(store, SEED0)
-    assert again.done == ("examples", "write")
+    assert again.done == ("examples", "fidelity", "gallery", "write")
     assert again.digest != without.digest
     assert told(again.file)["reason"] is None
 

@@ -44,6 +44,8 @@ from precompute.writer import read_meta
 from tests.tiny import LARGE_MODEL, PRISM, RUNS, SEED0, SEED1, SMALL, WIDTH, tiny_store
 
 FEATURE = f"runs/{PRISM}/tables/feature.parquet"
+EMPTY = ("held_out", "control", "contrast_fidelity", "bank_case")
+"""Tables of which the shared run has no rows."""
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +128,7 @@ def test_tables_are_parquet_with_the_meaning_of_every_column(shared: Path) -> No
             said = file.schema_arrow.field(column.name).metadata[b"comment"].decode()
             assert said == column.comment
         assert file.schema_arrow.metadata[b"run"].decode() == SEED0
-        if found.name in ("held_out", "control"):  # this run has neither
+        if found.name in EMPTY:  # this run has none of them
             assert file.metadata.num_rows == 0
         else:
             group = file.metadata.row_group(0)
@@ -486,6 +488,12 @@ HOSTILE: dict[str, tuple[Callable[[Path], Any], type[AtlasError], str]] = {
     "an example of nothing": (texts(0, z=()), BrokenArtifact, "excerpts that table sample"),
     "what is no number of places": (table_of("meta", told_of_examples), BrokenArtifact,
                                     "'examples'"),
+    "a gallery of features beyond the dictionary": (
+        table_of("gallery", put("features", 0, [[WIDTH]])), BrokenArtifact, "differ in length"),
+    "a gallery beyond the run's steps": (table_of("gallery", put("steps", 0, [9])),
+                                         BrokenArtifact, "gallery has steps"),
+    "a gallery without sums": (table_of("gallery", put("exact", 0, [])), BrokenArtifact,
+                               "lists of other lengths"),
     "a footer of gigabytes": (footer, BrokenArtifact, "footer claims"),
     "not Parquet": (lambda f: ((f / FEATURE).write_bytes(b"<html>" * 20), relist(f)),
                     BrokenArtifact, "no Parquet file"),
