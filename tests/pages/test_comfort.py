@@ -29,7 +29,7 @@ def test_every_figure_can_be_had_as_a_table(open_page: Open, page: str) -> None:
     tables = calm(open_page(page, run=SEED0, charts="tables", **FIGURES[page]))
     assert len(drawn.get("plotly_chart")) >= 1
     assert not tables.get("plotly_chart")
-    assert html_of(tables).count("<caption>") == len(drawn.get("plotly_chart"))
+    assert html_of(tables).count("<caption>") >= len(drawn.get("plotly_chart"))
     assert asked(tables, "charts") == "tables"
 
 
