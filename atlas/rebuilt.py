@@ -5,15 +5,15 @@ crosscoder-method §3.2): one product of h with the directions of a snapshot, th
 the code, so that no matrix of rows is rebuilt.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from atlas.codes import CSR
 from atlas.live import Parts
 from atlas.records import RunCard
-from atlas.slices import standards_of
+from atlas.slices import open_snapshot, standards_of
 from atlas.store import Store
 
 AT_ONCE = 2048
@@ -22,6 +22,7 @@ CODE = """
     SELECT token, features, p FROM {run}.code_by_token
     WHERE token >= $first AND token < $end ORDER BY token"""
 NORMS = "SELECT norm FROM {run}.life ORDER BY feature"
+Report = Callable[[float], object]
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,39 +39,34 @@ class Rebuilt:
     """KL(softmax of the true logits || softmax of these), in bits, a cap on both sides."""
 
 
-def whole_code(store: Store, run: str, n_rows: int) -> CSR:
-    """The sparse code of every row, by token; 8 bytes an entry, a few million entries."""
-    counts = np.zeros(n_rows + 1, dtype=np.int64)
-    features, values = [], []
-    for first in range(0, n_rows, AT_ONCE):
-        table = store.ask(run, CODE, first=first, end=min(first + AT_ONCE, n_rows))
-        tokens = table.column("token").to_numpy()
-        ids = table.column("features").combine_chunks()
-        counts[tokens + 1] = ids.value_lengths().to_numpy(zero_copy_only=False)
-        features.append(ids.flatten().to_numpy())
-        values.append(table.column("p").combine_chunks().flatten().to_numpy())
-    return CSR(np.cumsum(counts), np.concatenate(features), np.concatenate(values))
-
-
 def rebuilt_logits(
-    store: Store, parts: Parts, code: CSR, step: int, h: np.ndarray
+    store: Store, parts: Parts, step: int, h: np.ndarray, report: Report | None = None
 ) -> np.ndarray:
     """(V,) float32: the logits of h (d,) by the dictionary at a snapshot of the run.
 
-    `parts` may be those of any score of the run: only its decoder and standards are read.
+    The code is read in blocks of tokens and none of it is kept: a few million entries.
+
+    Args:
+        parts: those of any score of the run; only its decoder and standards are read.
+        report: called with the share of the tokens that are done.
     """
     card, k = parts.card, parts.card.steps.index(step)
-    decoder = parts.decoder
-    along = _along(parts, k, h)
-    shared = np.asarray(decoder.offset[k], dtype=np.float64)
-    if card.kind == "prism":
-        return (h @ shared + _sums(code, code.values * along[code.columns])).astype(np.float32)
-    mean, scale = _standards(parts, card, k)
-    norms = store.ask(card.run, NORMS).column("norm").combine_chunks().flatten().to_numpy()
-    limit = _limits(norms.reshape(-1, len(card.steps))[:, k], decoder.threshold)
-    on = code.values > limit[code.columns]
-    summed = _sums(code, np.where(on, code.values, 0) * along[code.columns])
-    return (h @ (mean + scale * shared) + scale * summed).astype(np.float32)
+    along, limit = _along(parts, k, h), _limits(store, parts, k)
+    shared = np.asarray(parts.decoder.offset[k], dtype=np.float64)
+    mean, scale = (0.0, 1.0) if card.kind == "prism" else _standards(parts, card, k)
+    rows = open_snapshot(parts.root, card.model_name, step, card.matrix).shape(card.matrix)[0]
+    found = np.full(rows, h @ (mean + scale * shared))
+    for first in range(0, rows, AT_ONCE):
+        table = store.ask(card.run, CODE, first=first, end=first + AT_ONCE)
+        ids = table.column("features").combine_chunks()
+        features = ids.flatten().to_numpy()
+        p = table.column("p").combine_chunks().flatten().to_numpy()
+        parts_of_rows = np.where(p > limit[features], p, 0) * along[features]
+        counts = ids.value_lengths().to_numpy(zero_copy_only=False)
+        found[table.column("token").to_numpy()] += scale * _sums(parts_of_rows, counts)
+        if report is not None:
+            report(min(1.0, (first + AT_ONCE) / rows))
+    return found.astype(np.float32)
 
 
 def compare(rebuilt: np.ndarray, true: np.ndarray, softcap: float | None, n: int = 10) -> Rebuilt:
@@ -86,11 +82,15 @@ def compare(rebuilt: np.ndarray, true: np.ndarray, softcap: float | None, n: int
     return Rebuilt(rebuilt, tuple(top), place, max(kl, 0.0))
 
 
-def _limits(norms: np.ndarray, threshold: np.ndarray) -> np.ndarray:
-    """(D,): the pre-activation above which a feature fires; infinite where it has no length."""
+def _limits(store: Store, parts: Parts, k: int) -> np.ndarray:
+    """(D,): what a kept activation must exceed to count at a snapshot, 0 where all count."""
+    threshold = parts.decoder.threshold
+    if parts.card.kind == "prism":
+        return np.zeros(parts.decoder.features, dtype=np.float32)
+    norms = store.ask(parts.card.run, NORMS).column("norm").combine_chunks().flatten().to_numpy()
+    norm = norms.reshape(-1, len(parts.card.steps))[:, k]
     with np.errstate(divide="ignore", invalid="ignore"):
-        limit = threshold / norms
-    return np.where(norms > 0, limit, np.inf).astype(np.float32)
+        return np.where(norm > 0, threshold / norm, np.inf).astype(np.float32)
 
 
 def _along(parts: Parts, k: int, h: np.ndarray) -> np.ndarray:
@@ -109,10 +109,11 @@ def _standards(parts: Parts, card: RunCard, k: int) -> tuple[np.ndarray, float]:
     return parts.standards[0][k], float(parts.standards[1][k])
 
 
-def _sums(code: CSR, values: np.ndarray) -> np.ndarray:
-    """Sums (V,) over the entries of each row; 0 for a row without any."""
-    found = np.zeros(len(code.offsets) - 1)
-    some = np.flatnonzero(np.diff(code.offsets))
+def _sums(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Sums over neighbouring values, `counts` (n,) of them each; 0 for none."""
+    found = np.zeros(len(counts))
+    some = np.flatnonzero(counts)
     if len(some):
-        found[some] = np.add.reduceat(values.astype(np.float64), code.offsets[some])
+        starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
+        found[some] = np.add.reduceat(values.astype(np.float64), starts[some])
     return found

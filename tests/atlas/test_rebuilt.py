@@ -8,7 +8,7 @@ import pytest
 from atlas.decomposition import token_logit
 from atlas.live import Parts, decompose_prompt
 from atlas.reading import read_prompt
-from atlas.rebuilt import compare, rebuilt_logits, whole_code
+from atlas.rebuilt import compare, rebuilt_logits
 from atlas.store import Store
 from tests.tiny import PRISM, SEED0, V
 
@@ -24,24 +24,14 @@ def store(tiny_store: Path) -> "Store":
 def test_every_token_as_its_ledger_says(store: "Store", run: str) -> None:
     reading = read_prompt(store, run, PROMPT)
     parts = Parts.of(store, reading.root, reading.card, token_logit(0))
-    code = whole_code(store, run, V)
     for step in reading.card.steps[::2]:
-        found = rebuilt_logits(store, parts, code, step, reading.h)
+        shares: list[float] = []
+        found = rebuilt_logits(store, parts, step, reading.h, shares.append)
+        assert shares[-1] == 1
         assert found.shape == (V,)
         for token in range(0, V, 23):
             told = decompose_prompt(store, run, PROMPT, target=token, step=step)
             assert found[token] == pytest.approx(told.rows[0].ledger.reconstructed, abs=1e-5)
-
-
-@pytest.mark.parametrize("run", [SEED0, PRISM])
-def test_the_whole_code_is_that_of_the_tokens(store: "Store", run: str) -> None:
-    code = whole_code(store, run, V)
-    assert code.offsets[0] == 0
-    assert code.offsets[-1] == len(code.columns) == len(code.values) > 0
-    for token, (features, p) in store.code_of_tokens(run, range(0, V, 17)).items():
-        own = slice(code.offsets[token], code.offsets[token + 1])
-        assert code.columns[own].tolist() == features.tolist()
-        assert code.values[own].tolist() == p.tolist()
 
 
 def test_the_hand_case() -> None:

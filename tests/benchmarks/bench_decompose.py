@@ -28,7 +28,7 @@ from atlas.language_model import EMBEDDINGS, full_steps
 from atlas.live import Parts, explain
 from atlas.places import model_path
 from atlas.reading import read_prompt
-from atlas.rebuilt import rebuilt_logits, whole_code
+from atlas.rebuilt import rebuilt_logits
 from atlas.records import RunCard
 from atlas.store import Store
 from atlas.tensor_files import TensorFile, read_json, save_tensors
@@ -141,13 +141,9 @@ def measure(folder: Path, run: str, repeats: int, device: str) -> list[Timed]:
              lambda: plain_contrast(folder, card, reading.h, short[-2:])),
     ]
     parts = Parts.of(store, folder, card, token_logit(reading.top[0].token))
-    code = whole_code(store, run, len(reading.logits))
-    entries = f"{len(code.columns) / 1e6:.1f} million entries"
     found += [
-        once("read the whole sparse code, once",
-             lambda: whole_code(store, run, len(reading.logits)), entries),
         timed("full-vocabulary reconstruction at one snapshot",
-              lambda: rebuilt_logits(store, parts, code, step, reading.h), repeats),
+              lambda: rebuilt_logits(store, parts, step, reading.h), min(repeats, 3)),
         plain_rebuilt(folder, card, reading.h, len(reading.logits)),
     ]
     return found
