@@ -75,7 +75,7 @@ def explain(
     card = reading.card
     steps = steps_of(reading, step, hidden)
     asked = score_of(reading, ask)
-    parts = Parts.of(store, reading.root, card, asked.score)
+    parts = Parts.of(store, reading.root, card, asked.score, whole=2 * len(steps) > len(card.steps))
     rows = []
     for at in steps:
         own = hidden == "own" and at != reading.step
@@ -115,7 +115,9 @@ def chance_of_begins(
     ids = np.asarray(features, dtype=np.int64)
     held = np.stack([parts.coefficients(step, ids) for step in steps], axis=1)
     places = [reading.card.steps.index(step) for step in steps]
-    directions = np.stack([parts.decoder.directions(k, ids) for k in places], axis=1)
+    courses = parts.decoder.courses(ids)
+    directions = courses[:, places] if courses is not None else np.stack(
+        [parts.decoder.directions(k, ids) for k in places], axis=1)
     return chance_begins(held, directions)
 
 
@@ -199,10 +201,15 @@ class Parts:
     """Means (K, d) and scales (K,) of the snapshots, None where the store does not keep them."""
     average: AverageRow | None
     """The average row of the vocabulary, where the score takes it off."""
+    courses: np.ndarray | None = None
+    """(n, K, d) directions of `features`, where they are read at once for all snapshots."""
 
     @classmethod
-    def of(cls, store: Store, root: Path, card: RunCard, score: Score) -> "Parts":
-        """Read what does not depend on the snapshot."""
+    def of(
+        cls, store: Store, root: Path, card: RunCard, score: Score, whole: bool = False
+    ) -> "Parts":
+        """Read what does not depend on the snapshot; `whole` if most snapshots will be asked for.
+        """
         found = store.code_of_tokens(card.run, score.tokens)
         code = tuple(
             (np.asarray(ids, dtype=np.int64), np.asarray(p, dtype=np.float32))
@@ -213,7 +220,8 @@ class Parts:
         standards = None if is_prism else store.standardization(card.run)
         average = average_row(store, card) if score.kind == "vocabulary" else None
         decoder = open_decoder(root, card)
-        return cls(root, card, score, decoder, code, features, norms, standards, average)
+        courses = decoder.courses(features) if whole and average is None else None
+        return cls(root, card, score, decoder, code, features, norms, standards, average, courses)
 
     def ledger(self, step: int, h: np.ndarray) -> Ledger:
         """The score with one snapshot's readout and directions, read by h (d,)."""
@@ -224,12 +232,18 @@ class Parts:
         if self.average is not None:
             rows, weights = np.vstack([rows, mean]), (*weights, -1.0)
             active.append(self.average.at(k))
-        directions = self.decoder.directions(k, active_features(active))
+        directions = self._directions(k, active_features(active))
         known = (h, rows, weights, active, directions, mean)
         less = 1.0 if self.score.kind == "centred" else 0.0
         if self.card.kind == "prism":
             return decompose_prism(*known, less)
         return decompose_crosscoder(*known, scale, offset, less)
+
+    def _directions(self, k: int, features: np.ndarray) -> np.ndarray:
+        """Directions (n, d) of features that fire somewhere on the score's tokens."""
+        if self.courses is None:
+            return self.decoder.directions(k, features)
+        return self.courses[np.searchsorted(self.features, features), k]
 
     def coefficients(self, step: int, features: np.ndarray) -> np.ndarray:
         """What the score's row holds of some features at a snapshot, (n,) float64, raw units.

@@ -87,6 +87,14 @@ def _standards(path: Path, matrix: str, changed: tuple[int, int]) -> tuple[np.nd
     return (mean + shift).float().numpy(), max(variance, 1e-8) ** 0.5
 
 
+BY_FEATURE_FILE, BY_FEATURE = "directions.safetensors", "directions"
+"""The file of a run folder with its directions laid out by feature, and the tensor in it: (D, K d),
+the course of a feature in one piece."""
+MOST_BYTES = 2**28
+"""Bytes of courses that are held for one question."""
+LOOKED_AT = 12
+"""Features by which a file of courses is told from another dictionary's."""
+
 # --- directions ----------------------------------------------------------------------------------
 
 
@@ -103,10 +111,23 @@ class Decoder:
     """(D,) float32; zeros where every positive activation of the code counts."""
     offset: np.ndarray
     """(K, d) float32: b_D of a crosscoder, the row mean of a prism."""
+    by_feature: TensorFile | None = None
+    """The same directions laid out by feature (`precompute.by_feature`), if that file is there."""
 
     def directions(self, k: int, features: np.ndarray) -> np.ndarray:
         """Directions of some features at snapshot k, (n, d) float32."""
         return self.file.gather(self.name, k * self.features + np.asarray(features)).numpy()
+
+    def courses(self, features: np.ndarray) -> np.ndarray | None:
+        """Directions of some features at all snapshots, (n, K, d) float32, a read for each.
+
+        None where they are not laid out by feature, or together take more than `MOST_BYTES`.
+        """
+        count, width = self.offset.shape
+        if self.by_feature is None or 4 * len(features) * count * width > MOST_BYTES:
+            return None
+        rows = self.by_feature.gather(BY_FEATURE, np.asarray(features, dtype=np.int64))
+        return rows.numpy().reshape(len(features), count, width)
 
     @cached_property
     def row_norms(self) -> np.ndarray:
@@ -144,4 +165,35 @@ def _open_decoder(
         threshold = read_logarithm(file, THRESHOLD).exp().numpy()
     file.expect(shapes, str(folder / "config.json"))
     base = file.read(offset).reshape(snapshots, d_model).clone().numpy()
-    return Decoder(file, name, features, threshold, base)
+    beside = _laid_out(folder, file, name, (snapshots, features, d_model))
+    return Decoder(file, name, features, threshold, base, beside)
+
+
+def _laid_out(
+    folder: Path, file: TensorFile, name: str, shape: tuple[int, int, int]
+) -> TensorFile | None:
+    """The directions by feature, if they are there and those of this dictionary."""
+    path = folder / BY_FEATURE_FILE
+    if not path.is_file():
+        return None
+    try:
+        found = TensorFile(path)
+        return found if holds_by_feature(found, file, name, shape) else None
+    except BrokenArtifact:
+        return None
+
+
+def holds_by_feature(
+    found: TensorFile, file: TensorFile, name: str, shape: tuple[int, int, int]
+) -> bool:
+    """Whether a file has the directions (K, D, d) of a dictionary laid out by feature.
+
+    Looked at are the shape and `LOOKED_AT` features, their courses equal to the last bit.
+    """
+    count, features, width = shape
+    if found.names != (BY_FEATURE,) or found.shape(BY_FEATURE) != (features, count * width):
+        return False
+    some = np.unique(np.linspace(0, features - 1, LOOKED_AT).astype(np.int64))
+    rows = (np.arange(count) * features + some[:, None]).ravel()
+    true = file.gather(name, rows).reshape(len(some), -1)
+    return torch.equal(found.gather(BY_FEATURE, some), true)

@@ -19,6 +19,7 @@ from atlas.places import DEMO, model_path
 from atlas.schema import PROMOTED
 from atlas.screening import screen_type
 from atlas.tensor_files import TensorFile
+from precompute.by_feature import bytes_by_feature
 from precompute.derive import MAX_ENTRIES
 from precompute.kept import current_file, input_files, input_hashes, run_folder
 from precompute.locate import Located
@@ -45,6 +46,8 @@ PLACE_SECONDS = 8e-9
 """Seconds of one core to pick the strongest places of a text, per place and feature (measured)."""
 SUM_SECONDS = 6e-10
 """Seconds of one core per entry of the code and hidden state in a sparse sum (measured)."""
+LAY_SECONDS = 3e-9
+"""Seconds per byte of directions to be laid out by feature (measured)."""
 OVERHEAD = 3.0
 """Seconds of a stage that grow with nothing: files, start."""
 UNION = 1.6
@@ -172,8 +175,9 @@ class Shape:
         if name == "fidelity":
             return self._fidelity_seconds
         # the others use one core, whatever there is
+        laid_out = LAY_SECONDS * bytes_by_feature(self.snapshots, self.d_sae, self.d_model)
         alone = {"summarise": 5e-7 * self.entries + 2.2e-3 * self.d_sae,
-                 "tokens": 1e-6 * self.entries, "write": 1e-6 * self.entries}
+                 "tokens": 1e-6 * self.entries, "write": 1e-6 * self.entries + laid_out}
         return alone.get(name, 0.0) * cores()
 
     def stage(self, name: str, done: bool = False, parts: tuple[int, int] = (0, 1)) -> Stage:
@@ -193,9 +197,11 @@ class Shape:
 
     @property
     def disk_bytes(self) -> int:
-        """Stage arrays and run file: the code three times over, promoted tokens, lives."""
+        """Stage arrays and run file: the code three times over, promoted tokens, lives; and the
+        directions laid out by feature."""
         promoted = 16 * PROMOTED * self.snapshots * self.d_sae
-        return int(3 * ENTRY_BYTES * self.entries + 2 * promoted + 64 * self.snapshots * self.d_sae)
+        stages = 3 * ENTRY_BYTES * self.entries + 2 * promoted + 64 * self.snapshots * self.d_sae
+        return int(stages) + bytes_by_feature(self.snapshots, self.d_sae, self.d_model)
 
     @property
     def memory_bytes(self) -> int:

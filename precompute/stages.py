@@ -27,6 +27,7 @@ from atlas.places import run_path
 from atlas.schema import RUN_TABLES, SCHEMA
 from atlas.tensor_files import sha256
 from precompute import directions, passes, summaries, tables
+from precompute.by_feature import lay_out
 from precompute.dense import dense
 from precompute.derive import Arrays, code_of
 from precompute.examples import example_rows, examples
@@ -114,7 +115,8 @@ def precompute_run(
         inputs = input_hashes(store, folder, process_name(rank))
         ready = None if force else current_file(folder.path, inputs)
         if ready is not None:
-            report(f"{run}: up to date, nothing to do")
+            if world_size > 1 or not lay_out(folder, report):
+                report(f"{run}: up to date, nothing to do")
             return Precomputed(run, *ready, (), time.monotonic() - began)
         if world_size > 1:
             join_crew(folder.path, f"run {run}", {
@@ -326,6 +328,7 @@ class _Build:
         volatile = {"created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
                     "seconds": f"{time.monotonic() - began:.1f}"}
         path, digest = write_file(self.folder.path, FILE_STEM, RUN_TABLES, rows, volatile)
+        lay_out(self.folder, self.report)
         point_to(self.folder.path, path, digest)
         self.done.add("write")
         self.report(f"write: {path.name}, {path.stat().st_size / 1e6:.2f} MB")
