@@ -5,16 +5,21 @@ crosscoder-method §3.2): one product of h with the directions of a snapshot, th
 the code, so that no matrix of rows is rebuilt.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from atlas.decomposition import token_logit
 from atlas.live import Parts
+from atlas.reading import Reading, capped
 from atlas.records import RunCard
 from atlas.slices import open_snapshot, standards_of
 from atlas.store import Store
+from atlas.swap_cell import Listed, listed, logits_at
 
 AT_ONCE = 2048
 """Tokens whose code is asked of the store at once."""
@@ -25,18 +30,36 @@ NORMS = "SELECT norm FROM {run}.life ORDER BY feature"
 Report = Callable[[float], object]
 
 
-@dataclass(frozen=True, eq=False)
-class Rebuilt:
-    """The readout of the dictionary beside the true one, at one snapshot."""
+@dataclass(frozen=True)
+class OwnAnswer:
+    """What comes next by the dictionary alone, beside what the true readout says."""
 
-    logits: np.ndarray
-    """(V,) float32: what base and features of each row give with h."""
-    top: tuple[int, ...]
-    """Tokens with the largest of them, largest first."""
+    true: tuple[Listed, ...]
+    """Likeliest tokens of the true readout of the step."""
+    alone: tuple[Listed, ...]
+    """Likeliest tokens of base and features, the residual of every row left out."""
     place: int
-    """Rank of the true winner among them, from 1."""
+    """Rank of the true winner in the dictionary's answer, from 1."""
     kl_bits: float
-    """KL(softmax of the true logits || softmax of these), in bits, a cap on both sides."""
+    """KL(true || alone) in bits, over the whole vocabulary, a cap on both sides (prism §5)."""
+
+
+def own_answer(
+    store: Store, reading: Reading, step: int, hidden_step: int, report: Report | None = None
+) -> OwnAnswer:
+    """The dictionary's own answer with the readout of a snapshot.
+
+    Args:
+        hidden_step: step of the model whose hidden state is read.
+        report: as `rebuilt_logits`.
+    """
+    h = reading.h if hidden_step == reading.step else reading.state(hidden_step)
+    parts = Parts.of(store, reading.root, reading.card, token_logit(reading.top[0].token))
+    alone = torch.from_numpy(rebuilt_logits(store, parts, step, h, report))
+    own = capped(alone.double(), reading.softcap).log_softmax(dim=0)
+    true = logits_at(reading, h, step).double().log_softmax(dim=0)
+    place, kl = compare(own, true)
+    return OwnAnswer(listed(reading, true, own), listed(reading, own, true), place, kl)
 
 
 def rebuilt_logits(
@@ -69,17 +92,13 @@ def rebuilt_logits(
     return found.astype(np.float32)
 
 
-def compare(rebuilt: np.ndarray, true: np.ndarray, softcap: float | None, n: int = 10) -> Rebuilt:
-    """Set rebuilt logits (V,) beside the true ones (V,)."""
-    own, real = (torch.from_numpy(x).double() for x in (rebuilt, true))
-    winner = int(real.argmax())
-    place = 1 + int((own > own[winner]).sum())
-    if softcap is not None:
-        own, real = (softcap * torch.tanh(x / softcap) for x in (own, real))
-    p, q = real.log_softmax(dim=0), own.log_softmax(dim=0)
-    kl = float((p.exp() * (p - q)).sum()) / np.log(2)
-    top = own.topk(min(n, len(own))).indices.tolist()
-    return Rebuilt(rebuilt, tuple(top), place, max(kl, 0.0))
+def compare(own: Tensor, true: Tensor) -> tuple[int, float]:
+    """Rank of the true winner in the other answer, from 1, and KL(true || own) in bits.
+
+    own, true: log probabilities (V,).
+    """
+    place = 1 + int((own > own[true.argmax()]).sum())
+    return place, max(0.0, float((true.exp() * (true - own)).sum()) / math.log(2))
 
 
 def _limits(store: Store, parts: Parts, k: int) -> np.ndarray:

@@ -72,7 +72,7 @@ def swap_cell(store: Store, reading: Reading, ask: Ask, hidden_step: int, step: 
     if step not in card.steps:
         raise InvalidValue(f"{card.run} has no snapshot at step {step}")
     h = reading.state(hidden_step)
-    own, other = (_logits(reading, h, s) for s in (hidden_step, step))
+    own, other = (logits_at(reading, h, s) for s in (hidden_step, step))
     parts = Parts.of(store, reading.root, card, score_of(reading, ask).score)
     before, after = parts.ledger(hidden_step, h), parts.ledger(step, h)
     features, changes = _changes(before, after)
@@ -93,7 +93,8 @@ def listed(reading: Reading, p: Tensor, other: Tensor, top: int = TOP) -> tuple[
     )
 
 
-def _logits(reading: Reading, h: np.ndarray, step: int) -> Tensor:
+def logits_at(reading: Reading, h: np.ndarray, step: int) -> Tensor:
+    """(V,) float32: what the readout of a step gives with h (d,), a cap of the model included."""
     file = open_snapshot(reading.root, reading.card.model_name, step, reading.card.matrix)
     return capped(file.product(reading.card.matrix, torch.from_numpy(h)), reading.softcap)
 

@@ -97,7 +97,8 @@ def grid_figure(grid: Grid, metric: str, state: int, step: int, p: Palette) -> d
         "ygap": 1,
         "customdata": [[r * count + c for c in range(count)] for r in range(len(rows))],
         "hovertext": [[_hover(grid, metric, r, c) for c in range(count)] for r in range(len(rows))],
-        "hovertemplate": "%{hovertext}<extra></extra>",
+        "hovertemplate": f"state %{{y}} · readout %{{x}}<br>{SHORT[metric]} %{{hovertext}}"
+                         "<extra></extra>",
     }
     if count <= NAMED:
         font = {"family": MONO, "size": 10, "color": p.ink}
@@ -154,14 +155,14 @@ def _in_cell(value: float, metric: str) -> str:
 
 
 def _hover(grid: Grid, metric: str, row: int, column: int) -> str:
+    """What a cell says beside its two steps and the name of the measure."""
     native = grid.native(row)
     beside = "" if native is None else (
         "its own readout" if native == column
         else f"native {reading_of(grid, metric, row, native)}"
     )
     return (
-        f"state {grid.hidden_steps[row]:,} · readout {grid.readout_steps[column]:,}<br>"
-        f"{SHORT[metric]} {reading_of(grid, metric, row, column)}<br>{beside}<br>"
+        f"{reading_of(grid, metric, row, column)}<br>{beside}<br>"
         f"dealt anew {reading_of(grid, metric, row, column, chance=True)}"
     )
 

@@ -90,6 +90,13 @@ class Trust:
                      & (found["margin"] == "all")]
         return None if kept.empty else kept.iloc[0]
 
+    def kl_bits(self, method: str = OWN) -> float:
+        """KL of a method over held-out text at the last snapshot, in bits; nan where not known."""
+        found = self.vocabulary
+        kept = found[(found["method"] == method) & (found["k"] == self.last)
+                     & (found["hidden"] == "final")]["kl_bits"]
+        return math.nan if kept.empty else float(kept.iloc[0])
+
 
 def trust(store: Store, run: str) -> Trust:
     """The trials of a run.

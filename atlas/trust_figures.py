@@ -70,7 +70,7 @@ def methods_figure(found: Trust, p: Palette) -> dict:
     data: list[dict] = []
     height = LINE * len(names) + FOOT + HEAD
     layout: dict = {
-        "template": bare_template(p), "height": height, "hovermode": "closest",
+        "template": _with_defaults(p), "height": height, "hovermode": "closest",
         "margin": {"l": 138, "r": 44, "t": HEAD, "b": FOOT}, "annotations": [],
     }
     for index, (name, title, unit) in enumerate(METHOD_PANELS):
@@ -83,9 +83,8 @@ def methods_figure(found: Trust, p: Palette) -> dict:
             if not math.isfinite(values[i]):
                 continue
             layout["annotations"].append({
-                "x": 1, "xref": f"x{number} domain", "xanchor": "left", "xshift": 4,
-                "y": places[i], "yref": f"y{number}", "text": said(values[i], unit),
-                "showarrow": False, "font": {"family": MONO, "size": 11, "color": ink},
+                "x": 1, "xref": f"x{number} domain", "xshift": 4, "y": places[i],
+                "yref": f"y{number}", "text": said(values[i], unit), "font": {"color": ink},
             })
         data.append({
             "type": "scatter", "mode": "markers", "name": title,
@@ -109,6 +108,13 @@ def methods_figure(found: Trust, p: Palette) -> dict:
         }
         layout["annotations"].append(_title(index, title, p))
     return {"data": data, "layout": layout}
+
+
+def _with_defaults(p: Palette) -> dict:
+    """The template with what all numbers beside dots share, said once."""
+    bare = bare_template(p)
+    defaults = {"showarrow": False, "xanchor": "left", "font": {"family": MONO, "size": 11}}
+    return {"layout": {**bare["layout"], "annotationdefaults": defaults}}
 
 
 def _whiskers(

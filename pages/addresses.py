@@ -24,7 +24,7 @@ OWN = {
     "reorganisation": ("view", "partner", "peaks", "families", "births", "lives", "change",
                        "figures", "window", "most", "brush"),
     "decompose": ("view", "prompt", "position", "kind", "target", "versus", "rank", "rivals",
-                  "hidden", "bars",
+                  "hidden", "bars", "alone",
                   "layer", "head", "figures",
                   "metric", "over", "align", "state", "edit", "seed", "more", "cases"),
     "collections": ("collection", "with", "tag", "part"),

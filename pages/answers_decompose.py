@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from atlas.live import Explanation
     from atlas.odds import Odds
     from atlas.reading import Reading
+    from atlas.rebuilt import OwnAnswer
 
 
 @st.cache_resource(max_entries=1, show_spinner=False)
@@ -103,3 +104,13 @@ def chance_of_begins(
         at(digest), reading(digest, run, prompt, position),
         explanation(digest, run, prompt, position, ask, hidden), features,
     )
+
+
+@st.cache_resource(max_entries=64, show_spinner="Adding up the whole code", show_time=True)
+def alone(
+    digest: str, run: str, prompt: str, position: int, step: int, hidden_step: int
+) -> "OwnAnswer":
+    """What the dictionary alone would answer at a snapshot."""
+    from atlas.rebuilt import own_answer
+
+    return own_answer(at(digest), reading(digest, run, prompt, position), step, hidden_step)

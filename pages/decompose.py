@@ -242,7 +242,7 @@ def draw_reading(view: shared.Here, chosen: str) -> Seen | None:
         shared.say("This view is not available, because it needs the language model.")
         draw_views(chosen)
         return None
-    return Seen(view, found, row, show, prompt, position, ask, hidden, anyway)
+    return Seen(view, found, row, show, prompt, position, ask, hidden, anyway, reading is not None)
 
 
 def read_bars(asked: str | None) -> bool:

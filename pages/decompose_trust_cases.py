@@ -11,7 +11,7 @@ FAILING = "failing"
 """Value of `cases` for those that do not pass."""
 SHOWN = 40
 """Characters of a prompt, its end."""
-MOST = 80
+MOST = 60
 """Contrasts that are listed."""
 
 
@@ -78,7 +78,7 @@ def _draw_list(view: shared.Here, kept: pd.DataFrame) -> None:
     def opened() -> None:
         row = shared.picked("trust_cases")
         if row is not None:
-            shared.address(view=None, **address_of(kept.iloc[row]))
+            shared.address(view=None, step=view.card.steps[-1], **address_of(kept.iloc[row]))
 
     said = answers.comments(view.store.digest).get("bank_case", {})
     c = st.column_config

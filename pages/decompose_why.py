@@ -3,7 +3,7 @@
 import streamlit as st
 
 from atlas.score_words import formula
-from pages import score, taking
+from pages import decompose_alone, score, taking
 from pages.seen import Seen
 
 
@@ -21,6 +21,8 @@ def draw(seen: Seen) -> None:
         if len(found.rows) > 1:
             score.draw_course(view, found, row.step)
         score.draw_coverage(view, row, seen.show)
+        if seen.live:
+            decompose_alone.draw(seen)
 
 
 def python_of(seen: Seen, step: int | None) -> str:

@@ -28,3 +28,5 @@ class Seen:
     """`final` or `own`."""
     anyway: bool = False
     """The reader asked for the features of explanations that fail the gate."""
+    live: bool = True
+    """A language model is here to be asked; without one all there is was kept by the build."""
