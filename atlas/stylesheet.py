@@ -109,7 +109,7 @@ CLASSES = """
 .atl-table .r{text-align:right}
 .atl-prompt{font-family:var(--atl-mono);font-size:12.5px;line-height:1.9;word-break:break-word}
 .atl-prompt span{padding:2px 0;border-bottom:1px solid var(--atl-rule);margin-right:1px;
- white-space:pre-wrap}
+ white-space:pre-wrap;unicode-bidi:isolate}
 .atl-prompt span.at{background:color-mix(in srgb,var(--atl-accent) 16%,transparent);
  border-bottom:2px solid var(--atl-accent)}
 .atl-prompt span.after{color:var(--atl-muted);opacity:.75}

@@ -217,7 +217,8 @@ def _ends(
     kept = [(name, [v for v in values if v is not None and math.isfinite(v)])
             for name, values in ends]
     kept = [(name, values[-1]) for name, values in kept if values]
-    at = spread([v for _, v in kept], 15 / pixels * most, 0.0, most) if kept else []
+    values = [v for _, v in kept]
+    at = spread(values, 15 / pixels * most, min(0.0, *values), most) if kept else []
     return [{
         "x": 1, "xref": f"x{number} domain", "xanchor": "left", "xshift": 5, "y": y,
         "yref": f"y{number}", "yanchor": "middle", "showarrow": False,

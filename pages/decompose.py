@@ -179,8 +179,8 @@ def main() -> None:
         import_module(VIEWS[chosen][1]).draw(view)
         return
     seen = draw_reading(view, chosen)
+    draw_views(chosen)
     if seen is not None:
-        draw_views(chosen)
         import_module(VIEWS[chosen][1]).draw(seen)
 
 
@@ -240,7 +240,6 @@ def draw_reading(view: shared.Here, chosen: str) -> Seen | None:
     show = score.draw_score(view, reading, found, row, anyway)
     if reading is None and chosen not in decompose_kept.VIEWS:
         shared.say("This view is not available, because it needs the language model.")
-        draw_views(chosen)
         return None
     return Seen(view, found, row, show, prompt, position, ask, hidden, anyway, reading is not None)
 

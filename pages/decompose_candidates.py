@@ -25,7 +25,7 @@ def draw(listed: "Sequence[Candidate]", found: "Explanation | None") -> None:
     one, other = found.score.sides if found else ((), ())
     frame = pd.DataFrame(
         {
-            "token": [c.text for c in top],
+            "token": [shared.left_to_right(c.text) for c in top],
             "probability": [100 * c.probability for c in top],
             "logit": [c.logit for c in top],
             "target": ["●" if c.token in one else "○" for c in top],

@@ -66,7 +66,7 @@ def _draw_what_changes(seen: Seen, found: "Edited") -> None:
         Fact("score before", markup.signed(found.ledger.exact)),
         Fact("after", markup.signed(found.after.exact)),
         Fact("change", markup.signed(found.change), "Exact: q · (h′ − h)."),
-        Fact("predicted", markup.signed(found.predicted),
+        Fact("predicted", markup.signed(found.predicted) if seen.show else "withheld",
              "By the ledger, as if the directions of features did not overlap."),
         Fact("KL", f"{markup.number(found.kl, 3)} bits", "KL(before ‖ after) of the next token."),
         Fact("top-50 kept", markup.share(found.overlap, 0),
@@ -142,7 +142,7 @@ def _draw_take(seen: Seen, found: "Edited") -> None:
         ),
         {
             "edit and random draws": lambda: edit_figures.draws_table(found),
-            "slope check": lambda: edit_figures.points_table(found),
+            **({"slope check": lambda: edit_figures.points_table(found)} if seen.show else {}),
         },
         "edit",
     )

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 LENGTHS = (8, 16, 24)
 """Tokens that may be asked for by a button."""
+STRIDE = 4
+"""Tokens that are written between two looks: a look at the whole text is several kB."""
 TAIL = 4
 """Tokens of the prompt shown before what is written."""
 
@@ -62,7 +64,8 @@ def _draw_written(seen: Seen, found: "Edited", most: int) -> None:
     place, bar = st.empty(), st.empty()
 
     def progress(now: "Continuation") -> None:
-        place.html(edit_figures.written(now, tail))
+        if now.done % STRIDE == 1:
+            place.html(edit_figures.written(now, tail))
         bar.progress(now.done / now.most, text=f"Writing: {now.done} of {now.most} tokens")
 
     try:

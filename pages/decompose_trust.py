@@ -178,7 +178,9 @@ def draw_bands(view: shared.Here, found: Trust) -> None:
         "rowEV by the length of the row" + (
             " and by how often its token occurs in the training text." if "count" in bands
             else "; how often tokens occur is not known."),
-        tail="Long rows matter exponentially in a softmax. Nulls below the axis lie at its end.",
+        tail=("" if view.card.matrix == "W_E" else
+              "Long rows matter exponentially in a softmax. ") + "Nulls below the axis lie at its "
+             "end.",
     )
     exporting.chart(
         view, trust_figures.bands_figure(found, bands, view.palette), "trust_bands",

@@ -60,7 +60,7 @@ def verdict(row: "Row", signed: bool, anyway: bool = False) -> tuple[str, str]:
         )
     why = []
     if ledger.rho >= 0.5:
-        why.append(f"{rho}: what the dictionary leaves out is as large as half of the score")
+        why.append(f"{rho}: what the dictionary leaves out is more than half of the score")
     if ledger.sign_agrees is False:
         why.append("base and features together point to the other side")
     bars = "are shown only because they were asked for" if anyway else "are withheld"

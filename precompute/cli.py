@@ -151,6 +151,18 @@ def _looking(verb: Verb) -> None:
                            help="whose hidden state: the last model's, or each snapshot's own")
     decompose.add_argument("--top", type=count, metavar="N",
                            help="features to list (default: 10; all with --json)")
+    decompose.add_argument("--show", action="append", default=[], metavar="WHAT",
+                           help="also inside (layers, components), swap (every hidden state with "
+                           "every readout) or alone (the dictionary's own answer); may be repeated")
+    decompose.add_argument("--over", choices=("position", "prompt"), default="position",
+                           help="with --show swap: one prediction or all of the prompt")
+    decompose.add_argument("--align", default="none", metavar="HOW",
+                           help="with --show swap: none, mean, scale, row_norm or procrustes")
+    decompose.add_argument("--edit", metavar="EDIT",
+                           help="also what ablate:12,40 or scale:12@0.5 or add:12@4 does to what "
+                           "the head reads, beside random features")
+    decompose.add_argument("--seed", type=count, default=0, metavar="S",
+                           help="with --edit: of the random features (default: 0)")
     verify = verb("verify", "recompute a run's quality beside the recorded figures",
                   f"verify {EXAMPLE_RUN} --json", "verify:run")
     verify.add_argument("run", metavar="RUN", help="a run id of the store, or a run folder")

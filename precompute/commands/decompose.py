@@ -10,10 +10,12 @@ from atlas.coverage import Coverage, coverage
 from atlas.decomposition import RHO_LIMIT, Ledger
 from atlas.device import choose_device
 from atlas.errors import InvalidValue
-from atlas.live import Explanation, Row, decompose_prompt
+from atlas.live import Explanation, Row, explain
+from atlas.reading import read_prompt
 from atlas.score_words import MEANINGS, formula
 from atlas.standing import limits, margin_bin
 from atlas.store import Store
+from precompute.commands import decompose_more
 from precompute.commands.output import print_json, store_for_run, table
 
 SHOWN = 10
@@ -23,22 +25,19 @@ SHOWN_TEXT = 90
 
 
 def run(args: Namespace) -> int:
-    """Print one ledger per snapshot asked for."""
-    device = choose_device(args.device)
-    explanation = decompose_prompt(
-        Store.open(store_for_run(args, args.run)),
-        args.run,
-        args.prompt,
-        ask=_ask(args),
-        step=args.step,
-        position=args.position,
-        hidden=args.hidden,
-        device=device.name,
-    )
+    """Print one ledger per snapshot asked for, and what else of the prompt is."""
+    decompose_more.check(args)
+    device, ask = choose_device(args.device), _ask(args)
+    store = Store.open(store_for_run(args, args.run))
+    reading = read_prompt(store, args.run, args.prompt, args.position, device.name)
+    explanation = explain(store, reading, ask, args.step, args.hidden)
+    parts = decompose_more.found(store, reading, explanation, ask, args)
     if args.json:
-        print_json(as_json(explanation, args.top))
+        print_json(as_json(explanation, args.top) | decompose_more.as_json(parts))
     else:
         print(as_text(explanation, SHOWN if args.top is None else args.top))
+        if parts:
+            print(f"\n{decompose_more.as_text(parts)}")
     return 0
 
 

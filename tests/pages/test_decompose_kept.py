@@ -83,7 +83,8 @@ def test_every_link_of_the_gallery_asks_what_it_answers(
     open_page: Open, kept: list[gallery.Entry], tiny_store: Path
 ) -> None:
     app = calm(open_page("decompose", run=SEED0, prompt=PROMPT))
-    (listed,) = (body for e in app.get("html") if '<ul class="atl-asked">' in (body := e.proto.body))
+    drawn = [e.proto.body for e in app.get("html")]
+    (listed,) = (body for body in drawn if '<ul class="atl-asked">' in body)
     links = [parse_qs(unescape(x)) for x in re.findall(r'href="decompose\?([^"]+)"', listed)]
     assert len(links) == len(kept)
     store = Store.open(tiny_store)
