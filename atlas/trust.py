@@ -189,7 +189,22 @@ def verdict(found: Trust, when: str) -> str:
     if math.isfinite(ev):
         parts.append(f"rowEV is {markup.number(ev, 2)}"
                      + (", which certifies none of this." if parts else "."))
-    return " ".join(parts)
+    better = _better(found, own)
+    return " ".join([*parts, better] if better else parts)
+
+
+def _better(found: Trust, own: pd.Series | None) -> str:
+    """Which plain way to rebuild a row passes more often, in words; '' if none does."""
+    rivals = [name for name in found.methods if name.startswith("pca-")]
+    if own is None or not rivals:
+        return ""
+    name, row = max(((name, found.whole(name)) for name in rivals),
+                    key=lambda one: -1.0 if one[1] is None else one[1]["passing"])
+    if row is None or row["passing"] <= own["passing"]:
+        return ""
+    surely = row["passing_low"] > own["passing_high"]
+    return (f"A PCA of {name[4:]} axes, which names nothing, passes "
+            f"{'more' if surely else 'about as'} often: {_percent(row, 'passing')}.")
 
 
 def _percent(row: pd.Series, name: str) -> str:

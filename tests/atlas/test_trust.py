@@ -1,5 +1,6 @@
 """What the store tells of a dictionary's trials: tables, sentences, figures."""
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -27,6 +28,20 @@ def test_every_column_of_the_tables_says_what_it_is(store: Store) -> None:
     for table in TRUST_TABLES:
         assert set(comments[table.name]) == {c.name for c in table.columns}
         assert all(comments[table.name].values())
+
+
+def test_the_verdict_says_when_a_plain_way_is_as_good(store: Store) -> None:
+    found = trust.trust(store, SEED0)
+    frame = found.contrasts.copy()
+    pca = next(name for name in found.methods if name.startswith("pca-"))
+    others = frame["method"].str.startswith("pca-") & (frame["method"] != pca)
+    own, rival = frame["method"] == trust.OWN, frame["method"] == pca
+    for low, said in ((0.9, "more often"), (0.5, "about as often"), (None, "")):
+        frame.loc[own, ["passing", "passing_low", "passing_high"]] = 0.7, 0.6, 0.8
+        frame.loc[others, "passing"] = 0.1
+        frame.loc[rival, ["passing", "passing_low"]] = (0.1, 0.0) if low is None else (0.95, low)
+        told = trust.verdict(dataclasses.replace(found, contrasts=frame), "step 64")
+        assert (said in told) if said else ("PCA" not in told)
 
 
 def test_the_verdict_names_its_null_and_its_interval(store: Store) -> None:
