@@ -1,6 +1,7 @@
 """What a run was made from and what is finished of it: hashes of inputs, the run's file."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -172,9 +173,17 @@ def _made_from(made: dict[str, str], inputs: dict[str, str]) -> bool:
     """Whether the inputs a file was made from are these.
 
     What only its examples, trials or control were read from may be gone: a share brings what was
-    made of them.
+    made of them. And where one language model was asked, those of further steps, which may come
+    with another run, leave the file as it is: they would add to its trials, no more.
     """
     gone = made.keys() - inputs.keys()
-    return all(made.get(name) == digest for name, digest in inputs.items()) and not any(
-        name.endswith(f"/{COUNTS}") for name in gone
-    )
+    came = set(inputs) - set(made)
+    if any(map(_is_body, made)):
+        came = {name for name in came if not _is_body(name)}
+    same = all(inputs[name] == made[name] for name in inputs.keys() & made.keys())
+    return same and not came and not any(name.endswith(f"/{COUNTS}") for name in gone)
+
+
+def _is_body(name: str) -> bool:
+    """Whether a file is a language model's own at some step, or of one that lies there whole."""
+    return re.match(r"models/[^/]+/(step\d+\.safetensors$|whole/step\d+/)", name) is not None
