@@ -37,7 +37,8 @@ def test_every_link_of_a_crawl_restores_its_view_after_a_restart(
             {"view": "window", "window": "2..9", "most": "turn"},
             {"view": "controls"},
         )),
-        *(f"{page}?{urlencode({'run': run})}" for page in ("collections", "runs", "method")),
+        *(f"{page}?{urlencode({'run': run})}"
+          for page in ("collections", "comparison", "runs", "method")),
     ]
     found, wrong = crawl(chromium, store.folder, starts, VIEWS)
     assert wrong == []

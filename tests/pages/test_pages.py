@@ -15,6 +15,7 @@ FILES = {
     "feature": "features.py",
     "token": "tokens.py",
     "reorganisation": "reorganisation.py",
+    "comparison": "comparison.py",
     "decompose": "decompose.py",
     "collections": "lists.py",
     "runs": "runs.py",
