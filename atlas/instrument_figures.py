@@ -206,6 +206,7 @@ def _names(
 
 def _trajectory(point: Point) -> str:
     parts = [point.model, *(["W_E"] if point.matrix == "W_E" else []), f"{point.width:,}",
+             *(["sparse"] if point.run.endswith("-sparse") else []),
              *(["matched window"] if point.matched else [])]
     if point.snapshots != 32 and not point.here:
         parts.append(f"of {point.snapshots} snapshots")

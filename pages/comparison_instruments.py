@@ -151,7 +151,8 @@ def _open(view: shared.Here, kept: Sequence[Point], number: object) -> None:
         shared.go("runs", view, released=point.run, model=None, kind=None)
         return
     step = view.store.run(point.run).steps[-1]
-    shared.go("browse", view, run=point.run, step=step)
+    # the page's number is Browse's own: by it Back knows whose address it passes
+    shared.go("browse", view, run=point.run, step=step, page=1)
 
 
 # --- one snapshot against all ---------------------------------------------------------------------
