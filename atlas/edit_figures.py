@@ -204,7 +204,7 @@ def slope_words(found: Edited) -> str:
     """The slope and both correlations in a sentence."""
     slope, r2 = found.slope.slope, found.slope.r2
     one = "not available" if slope is None else (
-        f"slope {number(slope, 2)}, r² {number(r2, 2)}"
+        f"slope through the origin {number(slope, 2)}, squared correlation r² {number(r2, 2)}"
     )
     foretold = sum(q.predicted != 0 for q in found.random)
     other = found.random_slope.r2

@@ -102,8 +102,8 @@ def lens_table(
             here = p == position and row.layer == layer
             kinds = " ".join(("ends",) * cell.ends + ("fails",) * (not cell.gate) + ("at",) * here)
             cells.append(
-                f'<td{_class(kinds)} style="--a:{shade(cell.probability)}">'
-                f'<button type="button" data-atl-inside="{row.layer}:{p}" '
+                f"<td{_class(kinds)} style=--a:{shade(cell.probability)}>"
+                f'<button data-atl-inside="{row.layer}:{p}" '
                 f'title="{escape(cell.title)}">{escape(cell.text)}</button></td>'
             )
         lines.append(
@@ -132,9 +132,9 @@ def strip(tokens: Sequence[StripToken], position: int) -> str:
     for token in tokens:
         gate = {True: "passes", False: "fails", None: ""}[token.gate]
         kinds = f"{gate} at" if token.position == position else gate
-        ink = "" if token.probability is None else f' style="--a:{shade(token.probability)}"'
+        ink = "" if token.probability is None else f" style=--a:{shade(token.probability)}"
         cells.append(
-            f'<button type="button"{_class(kinds)}{ink} data-atl-inside="{token.position}" '
+            f'<button{_class(kinds)}{ink} data-atl-inside="{token.position}" '
             f'title="{escape(token.title)}">{escape(token.text)}</button>'
         )
     return wrap(f'<div class="atl-strip">{"".join(cells)}</div>')

@@ -130,11 +130,10 @@ def resolve_token(tokenizer: Tokenizer, text: str) -> int:
         raise InvalidValue("a target is empty; give a token such as ' the'")
     _check_unicode(text)
     forms = [text] if text.startswith(" ") else [" " + text, text]
-    read = [encode(tokenizer, form) for form in forms]
-    for ids in read:
+    for form in forms:
+        ids = encode(tokenizer, form)
         if len(ids) == 1:
             return ids[0]
-    ids = read[0]
     pieces = [plain_token(tokenizer, i) for i in ids[:12]]
     more = ", …" if len(ids) > len(pieces) else ""
     raise InvalidValue(

@@ -16,17 +16,20 @@ POINTS = 160
 # --- coverage ------------------------------------------------------------------------------------
 
 
-def coverage_figure(found: Curve, spread_of: Coverage, p: Palette, height: int = 236) -> dict:
+def coverage_figure(
+    found: Curve, spread_of: Coverage, p: Palette, show: bool, height: int = 236
+) -> dict:
     """Share of the summed sizes held by the largest features, over their number.
 
-    Dotted is what features of one size would hold: the null of a score without large ones.
+    Dotted is what features of one size would hold: the null of a score without large ones. Sums of
+    contributions are said under the pointer only if `show`: their differences are the features.
     """
     count = len(found.share) - 1
     places = _places(count)
     even = [n / count for n in places]
     share = [float(found.share[n]) for n in places]
-    sums = [float(found.total[n]) for n in places]
-    x = [math.log10(n) for n in places]
+    said = [f"<br>together {found.total[n]:+.3f}".replace("-", "−") if show else "" for n in places]
+    x = [round(math.log10(n), 4) for n in places]
     data = [
         {
             "type": "scatter", "mode": "lines", "name": "were all of one size", "x": x,
@@ -37,9 +40,9 @@ def coverage_figure(found: Curve, spread_of: Coverage, p: Palette, height: int =
         {
             "type": "scatter", "mode": "lines", "name": "share of the mass", "x": x,
             "y": tidy(share), "line": {"color": p.accent, "width": 2.2}, "cliponaxis": False,
-            "customdata": places, "text": [f"{s:+.3f}".replace("-", "−") for s in sums],
-            "hovertemplate": "the %{customdata} largest: %{y:.0%} of the mass,<br>together "
-            "%{text}<extra></extra>",
+            "customdata": places, "text": said,
+            "hovertemplate": "the %{customdata} largest: %{y:.0%} of the mass%{text}"
+            "<extra></extra>",
         },
     ]
     ticks = [n for n in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000)
@@ -92,11 +95,13 @@ def _places(count: int) -> list[int]:
     return sorted({int(n) for n in np.geomspace(1, count, POINTS).round()})
 
 
-def coverage_table(found: Curve) -> pd.DataFrame:
-    """The curve at every place that is drawn."""
+def coverage_table(found: Curve, show: bool) -> pd.DataFrame:
+    """The curve at every place that is drawn; sums of contributions only if `show`."""
     places = _places(len(found.share) - 1)
-    return pd.DataFrame({
+    frame = pd.DataFrame({
         "features": places,
         "share of the mass": [float(found.share[n]) for n in places],
-        "sum of their contributions": [float(found.total[n]) for n in places],
     })
+    if show:
+        frame["sum of their contributions"] = [float(found.total[n]) for n in places]
+    return frame

@@ -148,7 +148,7 @@ def header(kind: str, name: str, what: str, kind_line: str, found: Sequence[Fact
     """
     shown = f'<span class="tok">{escape(name)}</span>' if kind == "token" else escape(name)
     first = f'<div class="kind">{escape(kind_line)}</div>' if kind_line else ""
-    second = f'<div class="tok">{escape(what)}</div>' if what else ""
+    second = f'<div class="tok" title="{escape(what)}">{escape(what)}</div>' if what else ""
     return wrap(
         f'<div class="atl-head"><div class="name"><i>{escape(kind)}</i>{shown}</div>'
         f'<div class="what">{first}{second}</div>{facts(found)}</div>'

@@ -157,14 +157,14 @@ def _in_cell(value: float, metric: str) -> str:
 def _hover(grid: Grid, metric: str, row: int, column: int) -> str:
     """What a cell says beside its two steps and the name of the measure."""
     native = grid.native(row)
-    beside = "" if native is None else (
-        "its own readout" if native == column
-        else f"native {reading_of(grid, metric, row, native)}"
-    )
-    return (
-        f"{reading_of(grid, metric, row, column)}<br>{beside}<br>"
-        f"dealt anew {reading_of(grid, metric, row, column, chance=True)}"
-    )
+    chance = reading_of(grid, metric, row, column, chance=True).split(" = ")[0]
+    if native == column:
+        beside = "its own readout<br>"
+    elif native is None or metric == "kl":  # to itself it is 0
+        beside = ""
+    else:
+        beside = f"native {reading_of(grid, metric, row, native)}<br>"
+    return f"{reading_of(grid, metric, row, column)}<br>{beside}dealt anew {chance}"
 
 
 def _frame(row: float, column: float, colour: str, width: float) -> dict:

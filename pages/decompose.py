@@ -5,6 +5,7 @@ torch and transformers are imported when the first prompt is read, not before.
 
 from importlib import import_module
 from typing import TYPE_CHECKING
+from urllib.parse import quote_plus
 
 import streamlit as st
 
@@ -46,8 +47,8 @@ VIEWS = {
 FIRST = "why"
 WITHOUT_PROMPT = ("trust",)
 """Views of the dictionary, not of a prompt."""
-# Characters of a prompt that still fit an address.
-LINK_LIMIT = 2000
+LINK_LIMIT = 4000
+"""Characters of an address that a prompt may take; every link of the page holds them."""
 
 
 def prompt_of() -> str:
@@ -58,9 +59,14 @@ def prompt_of() -> str:
     return st.session_state.get("long_prompt", next(iter(EXAMPLES.values())))
 
 
+def too_long(prompt: str) -> bool:
+    """Whether a prompt does not fit an address, where a Cyrillic letter takes six characters."""
+    return len(quote_plus(prompt, errors="replace")) > LINK_LIMIT
+
+
 def set_prompt(text: str) -> None:
     """A new prompt: the address forgets what was asked of the old one."""
-    long = len(text) > LINK_LIMIT or not text
+    long = too_long(text) or not text
     if long:
         st.session_state["long_prompt"] = text
     else:
@@ -180,7 +186,9 @@ def main() -> None:
         return
     seen = draw_reading(view, chosen)
     draw_views(chosen)
-    if seen is not None:
+    if seen is not None and not seen.live and chosen not in decompose_kept.VIEWS:
+        shared.say("This view is not available, because it needs the language model.")
+    elif seen is not None:
         import_module(VIEWS[chosen][1]).draw(seen)
 
 
@@ -215,7 +223,9 @@ def draw_reading(view: shared.Here, chosen: str) -> Seen | None:
             found = answers_decompose.explanation(*question)
         except InvalidValue as error:
             problem = error
-    long = len(prompt) > LINK_LIMIT
+    long = too_long(prompt)
+    if long:  # it may have come by an address, which will not hold it
+        st.session_state["long_prompt"] = prompt
     if found is not None:
         shared.settle(
             view, "decompose", prompt=None if long else prompt, hidden=(
@@ -238,9 +248,6 @@ def draw_reading(view: shared.Here, chosen: str) -> Seen | None:
         return None
     row = score.nearest(found, view.step)
     show = score.draw_score(view, reading, found, row, anyway)
-    if reading is None and chosen not in decompose_kept.VIEWS:
-        shared.say("This view is not available, because it needs the language model.")
-        return None
     return Seen(view, found, row, show, prompt, position, ask, hidden, anyway, reading is not None)
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 SCORE = ("kind", "target", "versus", "rank", "rivals", "position")
 """Parameters of the address that say what is asked of a prompt."""
-LINKS = 24_000
+LINKS = 9_000
 """Characters that links to other questions may take: each carries the prompt."""
 SPACES = (
     "A word is tried with a leading space first: “light” is read as “␣light”, which is another row "
@@ -224,6 +224,9 @@ def refuse(
 
         if isinstance(error, SeveralTokens):
             _draw_instead(view, error, reading)
+    if view.card.matrix != "W_U":
+        _offer_readout(view)
+        return
     if any(name in asked for name in SCORE):
         st.button(
             "Start again with the likeliest tokens",
@@ -231,6 +234,15 @@ def refuse(
             on_click=shared.address,
             kwargs=dict.fromkeys(SCORE),
         )
+
+
+def _offer_readout(view: shared.Here) -> None:
+    """The same prompt under a dictionary of the readout of the same model."""
+    runs = [card.run for card in view.store.runs() if card.model == view.card.model
+            and card.matrix == "W_U" and card.problem is None]
+    if runs:
+        st.button("Ask a dictionary of the readout", key="decompose_readout",
+                  on_click=shared.change_run, args=(runs[0],))
 
 
 def _draw_instead(view: shared.Here, error: "SeveralTokens", reading: "Reading") -> None:

@@ -1,6 +1,7 @@
 """Prompts that were taken apart when the run was built: offered always, and all there is without a
 language model."""
 
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 import streamlit as st
@@ -8,6 +9,7 @@ import streamlit as st
 from atlas import markup
 from atlas.errors import NotFound
 from atlas.gallery import Entry
+from atlas.score_words import WORDS
 from pages import answers_decompose, shared
 
 if TYPE_CHECKING:
@@ -45,11 +47,21 @@ def offer(view: shared.Here) -> None:
 
 def _draw_list(view: shared.Here, entries: tuple[Entry, ...]) -> None:
     shared.caption("What there is to see", "in prompts that were taken apart with the run.")
-    st.html(markup.wrap("<ul class=\"atl-asked\">" + "".join(
-        f"<li>{markup.link(entry.name, address(view, entry))}"
-        + (f' <span class="dim">{markup.escape(entry.shows)}</span>' if entry.shows else "")
-        + "</li>" for entry in entries
-    ) + "</ul>"))
+    lines = []
+    for _, found in groupby(entries, lambda entry: (entry.name, entry.prompt)):
+        first, *others = found
+        shows = f' <span class="dim">{markup.escape(first.shows)}</span>' if first.shows else ""
+        lines.append(f"<li>{markup.link(first.name, address(view, first))}{shows}" + "".join(
+            f" · {markup.link(_apart(first, entry), address(view, entry))}" for entry in others
+        ) + "</li>")
+    st.html(markup.wrap(f'<ul class="atl-asked">{"".join(lines)}</ul>'))
+
+
+def _apart(first: Entry, entry: Entry) -> str:
+    """What tells an entry from the first one of the same prompt."""
+    kind = WORDS[entry.score.kind] if entry.ask != first.ask else ""
+    states = "own states" if entry.hidden != first.hidden else ""
+    return ", ".join(filter(None, (kind, states))) or "again"
 
 
 def instead(view: shared.Here, error: NotFound, question: tuple) -> "Explanation | None":

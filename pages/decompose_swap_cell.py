@@ -34,8 +34,11 @@ def draw(seen: Seen, grid: "Grid | None", state: int) -> None:
         if own else
         "The likeliest next tokens by the state's own readout and by the other one, with "
         "where each goes or comes from; in vermilion the tokens of the score.",
-        tail="" if grid is None or grid.align == "none" else
-        "Both readouts as they are: what the grid aligns is not applied here.",
+        tail="" if grid is None else "In brackets: with the rows of the readout dealt out anew." + (
+            "" if grid.align == "none" else
+            " The lists and the ledger read both readouts as they are: what the grid aligns is "
+            "not applied there."
+        ),
     )
     _draw_facts(seen, found, grid, state)
     one, two = st.columns([1.5, 1], gap="large")

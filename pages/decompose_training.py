@@ -101,8 +101,9 @@ def _draw_course(seen: Seen, course: odds_figures.Course) -> None:
     shared.caption(
         "Through training.",
         f"Probability and rank among all {course.vocabulary:,} rows, with the readout of each "
-        f"snapshot and {whose}; beneath, ρ, whose gate passes at {passed} of {len(course.steps)} "
-        f"steps. Click a point for its step.{together}",
+        f"snapshot and {whose}; beneath, ρ up to 1, in vermilion where the gate fails, by ρ or by "
+        f"the sign: it passes at {passed} of {len(course.steps)} steps. Click a point for its step."
+        f"{together}",
     )
     if not shared.as_tables():
         CLICKS(key=f"{KEY}_clicks", data={"map": KEY}, on_opened_change=lambda: _clicked(course))
@@ -129,10 +130,14 @@ def _draw_map(seen: Seen) -> pd.DataFrame:
     found = seen.found
     steps = [row.step for row in found.rows]
     shown = [row.ledger.gate or seen.anyway for row in found.rows]
+    how = (
+        "not available where the gate fails or the feature does not fire; with the score and its "
+        "residual." if shared.as_tables() else
+        "vermilion raises the score, blue lowers it, hatched where the gate fails; in ink, on a "
+        "scale of their own, the score and its residual."
+    )
     shared.caption(
-        "Which features, and from when.",
-        "Contributions by step: vermilion raises the score, blue lowers it, hatched where the gate "
-        "fails; in ink, on a scale of their own, the score and its residual.",
+        "Which features, and from when.", f"Contributions by step: {how}",
         tail=f"{RULE} Grey beneath: 90 % of 200 random states, and their median.",
     )
     if not any(shown):

@@ -11,7 +11,7 @@ FAILING = "failing"
 """Value of `cases` for those that do not pass."""
 SHOWN = 40
 """Characters of a prompt, its end."""
-MOST = 60
+MOST = 40
 """Contrasts that are listed."""
 
 

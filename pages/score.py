@@ -295,9 +295,9 @@ def draw_coverage(view: shared.Here, row: "Row", show: bool) -> None:
     )
     line = curve(ledger.contributions)
     shared.chart(
-        ledger_figures.coverage_figure(line, found, view.palette), "decompose_coverage",
+        ledger_figures.coverage_figure(line, found, view.palette, show), "decompose_coverage",
         "share of the summed contributions in the largest features",
-        table=lambda: ledger_figures.coverage_table(line),
+        table=lambda: ledger_figures.coverage_table(line, show),
     )
     if show:
         st.html(markup.wrap(f'<span class="dim">{_signed_words(found)}</span>'))
