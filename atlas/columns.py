@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from atlas import cards
 from atlas.cards import label_text
-from atlas.measures import CATEGORIES, MEASURES, RETURNED, has_course, seeds_of
+from atlas.measures import CATEGORIES, MEASURES, has_course
 from atlas.recent import Recent
 from atlas.records import RunCard
 from atlas.store import Store
@@ -22,10 +22,13 @@ _NORMS = Recent(2)
 
 SEEDS = """
     LEFT JOIN (
-        SELECT feature, (avg(cosine) FILTER (reciprocal))::FLOAT AS match_cosine,
-               (count(*) FILTER (reciprocal AND percentile >= $returned))::INTEGER AS seeds
-        FROM catalog.match WHERE run = $name AND other IN (SELECT unnest($seeds::VARCHAR[]))
-        GROUP BY feature) AS s USING (feature)"""
+        SELECT feature, max(returned) FILTER (way = 'trajectory') AS seeds,
+               max(score) FILTER (way = 'trajectory') AS match_cosine,
+               max(size) FILTER (way = 'trajectory') AS seed_group,
+               max(returned) FILTER (way = 'terminal') AS seeds_terminal,
+               max(returned) FILTER (way = 'tokens') AS seeds_tokens,
+               max(score) FILTER (way = 'tokens') AS match_tokens
+        FROM catalog.stability WHERE run = $name GROUP BY feature) AS s USING (feature)"""
 """What other seeds say of every feature; NULL where none was matched."""
 
 
@@ -51,7 +54,7 @@ def values_of(
         "k": k + 1, "a": card.steps.index(change[0]) + 1, "b": card.steps.index(change[1]) + 1,
     }
     if "s" in tables:
-        values |= {"name": card.run, "seeds": seeds_of(store, card.run), "returned": RETURNED}
+        values |= {"name": card.run}
     return values
 
 

@@ -26,6 +26,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -43,9 +44,11 @@ MAX_GROUPS = 16
 """Most groups of like scatter."""
 HELD = 2**27
 """Cosines that are held at a time: half a gigabyte."""
-NULL_QUANTILES = (0.05, 0.50, 0.95)
+NULL_QUANTILES = tuple(n / 100 for n in range(101))
 
 Report = Callable[[str], None]
+Keep = Callable[[int, Tensor], object]
+Judge = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,23 +69,23 @@ class Matches:
 
     partner: np.ndarray
     """int32, -1 where the feature is not kept or the other dictionary has nothing."""
-    cosine: np.ndarray
-    """float32 cosine of the two courses; nan without a partner."""
+    score: np.ndarray
+    """float32: of directions the cosine of the two courses; nan without a partner."""
     margin: np.ndarray
-    """float32: that cosine minus the one of the second best; nan where there is none."""
+    """float32: that score minus the one of the second best; nan where there is none."""
     reciprocal: np.ndarray
     """bool: the feature is also the best of its partner."""
     percentile: np.ndarray
-    """float32: share of features of like scatter whose best cosine stays below when one of the
-    dictionaries is turned, 0 to 1; nan without a partner."""
+    """float32: share of features of like scatter whose best score stays below in the null, which
+    is one of the dictionaries turned; 0 to 1; nan without a partner."""
     null: np.ndarray
-    """(3,) float32: the 5, 50 and 95 % quantiles of all best cosines when one is turned; nan
-    without any."""
+    """(101,) float32: the quantiles 0, 1 … 100 % of all best scores in the null; nan without
+    any."""
 
 
 @dataclass(frozen=True, eq=False)
-class _Best:
-    """Largest cosine of each feature, whose it is, the second largest, and the sum of squares of
+class Best:
+    """Largest score of each feature, whose it is, the second largest, and the sum of squares of
     all of them; every tensor (D,)."""
 
     value: Tensor
@@ -91,7 +94,39 @@ class _Best:
     squares: Tensor
 
 
-def match(
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """Whom each feature of one side chose in one dictionary of the null; both (D,)."""
+
+    partner: np.ndarray
+    """int32, -1 where there is none."""
+    score: np.ndarray
+    """float32."""
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What comparing all pairs of two dictionaries says of both."""
+
+    ways: tuple[Matches, Matches]
+    """Partners of the features of the first in the second, and of the second in the first."""
+    chance: tuple[tuple[Choice, ...], tuple[Choice, ...]]
+    """The choices in every dictionary of the null, likewise; empty where the null has no pairs."""
+    judges: tuple[Judge, Judge]
+    """(D,) scores of the features of one side -> their percentiles under its null."""
+    scatter: tuple[np.ndarray, np.ndarray]
+    """(D,) how widely the scores of each feature of one side scatter in the null; nan if left out.
+    """
+    places: tuple[np.ndarray, ...] = ()
+    """Of tokens: which token of the second lay at each token in every dictionary of the null."""
+
+
+def match(first: Courses, second: Courses, **options: object) -> tuple[Matches, Matches]:
+    """Partners both ways; arguments and errors are those of `find`."""
+    return find(first, second, **options).ways
+
+
+def find(
     first: Courses,
     second: Courses,
     seed: int = 0,
@@ -99,7 +134,8 @@ def match(
     turns: int | None = None,
     chunk: int | None = None,
     report: Report | None = None,
-) -> tuple[Matches, Matches]:
+    keep: Keep | None = None,
+) -> Found:
     """Partners of the features of `first` in `second`, and of those of `second` in `first`.
 
     The cosines of all pairs give both. They and those of every random rotation take 2 K d D^2
@@ -110,6 +146,8 @@ def match(
         turns: rotations of the null; as many as give it `NULL_VALUES` unless told.
         chunk: features of `first` at a time; changes nothing but the memory.
         report: called with a line per block.
+        keep: called with the first feature of each block and its cosines (B, D'), -inf where a
+            feature is left out; they change after the call.
 
     Raises:
         ValueError: different numbers of snapshots, or directions of different width.
@@ -127,12 +165,29 @@ def match(
     axes = common_axes(sides)
     planes = [None, *(random_turn(axes, generator) for _ in range(turns))]
     chunk = chunk or max(1, HELD // (len(planes) * len(sides[1].kept)))
-    passes = _best(*sides, planes, chunk, report)
-    found = []
+    return found_in(_best(*sides, planes, chunk, report, keep))
+
+
+def found_in(passes: Sequence[tuple[Best, Best]]) -> Found:
+    """What the best of both sides say: of the true pair first, then of each of the null."""
+    found, judges, scatters = [], [], []
     for own, other in ((0, 1), (1, 0)):
         null = [part[own] for part in passes[1:]]
-        found.append(_matches(passes[0][own], passes[0][other], null))
-    return found[0], found[1]
+        scatter = torch.stack([part.squares for part in null]).mean(dim=0).cpu().numpy()
+        values = torch.stack([part.value for part in null]).cpu().numpy()
+        scatter[~np.isfinite(passes[0][own].value.cpu().numpy())] = np.nan
+        judges.append(partial(percentiles, null=values, scatter=scatter))
+        scatters.append(scatter)
+        found.append(matches(passes[0][own], passes[0][other], values, judges[-1]))
+    return Found((found[0], found[1]), tuple(
+        tuple(_choice(part[side]) for part in passes[1:]) for side in (0, 1)), tuple(judges),
+        tuple(scatters))
+
+
+def _choice(best: Best) -> Choice:
+    score, partner = best.value.cpu().numpy(), best.partner.cpu().numpy()
+    return Choice(np.where(np.isfinite(score), partner, -1).astype(np.int32),
+                  score.astype(np.float32))
 
 
 def common_axes(sides: Sequence["_Side"]) -> Tensor:
@@ -178,16 +233,17 @@ class _Side:
 
 
 def _best(
-    first: _Side, second: _Side, planes: list[Tensor | None], chunk: int, report: Report | None
-) -> list[tuple[_Best, _Best]]:
+    first: _Side, second: _Side, planes: list[Tensor | None], chunk: int, report: Report | None,
+    keep: Keep | None,
+) -> list[tuple[Best, Best]]:
     """Best partners both ways for each plane that the first dictionary is turned by.
 
     Only the relation of the two counts, so either may be turned. The product over K d numbers is
     the sum over snapshots of products over d.
     """
     planes = [None if plane is None else plane.to(first.device) for plane in planes]
-    mine: list[list[_Best]] = [[] for _ in planes]
-    theirs: list[_Best | None] = [None for _ in planes]
+    mine: list[list[Best]] = [[] for _ in planes]
+    theirs: list[Best | None] = [None for _ in planes]
     starts = range(0, len(first.kept), chunk)
     for number, start in enumerate(starts, start=1):
         stop = min(start + chunk, len(first.kept))
@@ -203,53 +259,62 @@ def _best(
             squares = [torch.linalg.vector_norm(cosines, dim=dim).square() for dim in (0, 1)]
             cosines[:, second.absent] = -math.inf
             cosines[first.absent[start:stop]] = -math.inf
-            theirs[place] = _merged(theirs[place], _largest(cosines, 0, squares[0], start))
-            mine[place].append(_largest(cosines, 1, squares[1]))
+            if keep and not place:
+                keep(start, cosines)
+            theirs[place] = merged(theirs[place], largest(cosines, 0, squares[0], start))
+            mine[place].append(largest(cosines, 1, squares[1]))
         if report:
             report(f"match: block {number} of {len(starts)}")
-    own = [_Best(*(torch.cat([getattr(part, field.name) for part in parts])
-                   for field in dataclasses.fields(_Best))) for parts in mine]
-    return list(zip(own, theirs, strict=True))
+    return list(zip([joined(parts) for parts in mine], theirs, strict=True))
 
 
-def _largest(cosines: Tensor, dim: int, squares: Tensor, offset: int = 0) -> _Best:
+def joined(parts: Sequence[Best]) -> Best:
+    """Findings about features that follow each other."""
+    return Best(*(torch.cat([getattr(part, field.name) for part in parts])
+                  for field in dataclasses.fields(Best)))
+
+
+def largest(cosines: Tensor, dim: int, squares: Tensor, offset: int = 0) -> Best:
     """The two largest along a dimension; the cosines stay as they were."""
     best = cosines.max(dim=dim)
     place = best.indices.unsqueeze(dim)
     cosines.scatter_(dim, place, -math.inf)
     second = cosines.amax(dim=dim)
     cosines.scatter_(dim, place, best.values.unsqueeze(dim))
-    return _Best(best.values, best.indices + offset, second, squares)
+    return Best(best.values, best.indices + offset, second, squares)
 
 
-def _merged(before: _Best | None, now: _Best) -> _Best:
+def merged(before: Best | None, now: Best) -> Best:
     """Of two findings about the same features the better one; of equals the earlier."""
     if before is None:
         return now
     later = now.value > before.value
     second = torch.maximum(torch.minimum(before.value, now.value),
                            torch.maximum(before.second, now.second))
-    return _Best(torch.where(later, now.value, before.value),
+    return Best(torch.where(later, now.value, before.value),
                  torch.where(later, now.partner, before.partner), second,
                  before.squares + now.squares)
 
 
-def _matches(real: _Best, back: _Best, turned: list[_Best]) -> Matches:
-    """What was found of one side, `back` of the other, and `turned` of it under each rotation."""
+def matches(real: Best, back: Best, null: np.ndarray, judge: Judge) -> Matches:
+    """What was found of one side, beside what was found of the other and what chance finds.
+
+    Args:
+        back: of the other side. null: (R, D) best scores in each dictionary of the null.
+        judge: from scores to percentiles.
+    """
     value, partner, second = (
         part.cpu().numpy() for part in (real.value, real.partner, real.second)
     )
     known, rivalled = np.isfinite(value), np.isfinite(second)
     ids = np.where(known, partner, -1).astype(np.int32)
     returned = back.partner.cpu().numpy()[np.maximum(ids, 0)]
-    null = torch.stack([part.value for part in turned]).cpu().numpy()
-    scatter = torch.stack([part.squares for part in turned]).mean(dim=0).cpu().numpy()
     return Matches(
         partner=ids,
-        cosine=np.where(known, value, np.nan).astype(np.float32),
+        score=np.where(known, value, np.nan).astype(np.float32),
         margin=np.subtract(value, second, out=np.full_like(value, np.nan), where=rivalled),
         reciprocal=known & (returned == np.arange(len(ids))),
-        percentile=percentiles(value, null, np.where(known, scatter, np.nan)),
+        percentile=judge(value),
         null=np.quantile(null[:, known], NULL_QUANTILES).astype(np.float32) if known.any()
         else np.full(len(NULL_QUANTILES), np.nan, dtype=np.float32),
     )

@@ -163,6 +163,19 @@ _SEEDS = (
     ("match_cosine", "cosine to its matches", "s.match_cosine", COSINE,
      "Mean cosine, over the dictionaries of other seeds, to the feature's partner where each is "
      "the other's best. Not available: no such partner."),
+    ("seed_group", "seeds in its group", "s.seed_group", COUNT,
+     "Seeds, its own included, with a feature in the group that their returned features make, one "
+     "of each seed at most; 1 without a group. Not available: no other seed was matched."),
+    ("seeds_terminal", "seeds with its last direction", "s.seeds_terminal", COUNT,
+     "The same as the seeds it returns in, by the direction at the last snapshot alone."),
+    ("seeds_tokens", "seeds with its tokens", "s.seeds_tokens", COUNT,
+     "Dictionaries of other seeds in which it returned by its firing tokens: each is the other's "
+     "best by weighted Jaccard, and hardly any feature (1 in 100) finds tokens as similar where "
+     "tokens are exchanged with others on which as many features fire. Not available: no other "
+     "seed was matched."),
+    ("match_tokens", "tokens shared with its matches", "s.match_tokens", SHARE,
+     "Mean weighted Jaccard, over the dictionaries of other seeds, of its firing tokens and those "
+     "of the partner where each is the other's best. Not available: no such partner."),
 )
 
 

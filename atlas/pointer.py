@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from atlas.errors import BrokenArtifact, NotFound, VersionMismatch
-from atlas.schema import SCHEMA
+from atlas.schema import CATALOG
 
 POINTER = "CURRENT.json"
 """Names the catalog of the generation to read."""
@@ -32,9 +32,9 @@ def read_pointer(folder: Path) -> dict[str, Any]:
         raise BrokenArtifact(
             f"{path} is not the pointer of a store; run `readout-atlas build RUN`"
         ) from error
-    if schema != SCHEMA:
+    if schema != CATALOG:
         raise VersionMismatch(
-            f"{path} has schema {schema}, this code reads {SCHEMA}; run `readout-atlas build RUN`"
+            f"{path} has schema {schema}, this code reads {CATALOG}; run `readout-atlas build RUN`"
         )
     if catalog != f"catalog-{digest[:16]}.duckdb":
         raise BrokenArtifact(f"{path} names {catalog!r}; run `readout-atlas build RUN`")

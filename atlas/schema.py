@@ -2,7 +2,8 @@
 
 Every column carries its meaning as a COMMENT; pages show it as a tooltip and on the Method page,
 so a number is explained in one place. Missing values are NULL, never 0. A change here raises
-`SCHEMA`; a store is derived data, so an older one is rebuilt, not migrated.
+`SCHEMA`, or `CATALOG` if only tables over all runs change; a store is derived data, so an older one
+is rebuilt, not migrated.
 """
 
 from collections.abc import Iterator
@@ -23,7 +24,10 @@ from atlas.schema_parts import Table as Table
 from atlas.schema_run import RUN_TABLES as RUN_TABLES
 
 SCHEMA = 5
-"""Version of the tables, written into every file and into the pointer."""
+"""Version of the tables of a run, written into its file and its pointer."""
+CATALOG = 6
+"""Version of the tables over all runs, written into the catalog and the store's pointer: no run is
+built again because of it."""
 
 
 def statements(database: str, tables: tuple[Table, ...]) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """The tables of the catalog, one over all runs."""
 
-from atlas.schema_parts import COSINE, FINITE, SHARE, Table, new_table
+from atlas.schema_matches import MATCH_TABLES
+from atlas.schema_parts import FINITE, SHARE, Table, new_table
 from atlas.schema_run import RUN_TABLES
 
 _LARGE = ("null_q05", "null_q50", "null_q95", "scale", "mean")
@@ -80,21 +81,5 @@ CATALOG_TABLES: tuple[Table, ...] = (
         ("run", "VARCHAR NOT NULL", "Id of the run."),
         *((c.name, c.type, c.comment) for c in RUN_TABLES[1].columns if c.name not in _LARGE),
     ),
-    new_table(
-        "match", "run feature other", "Which feature of another run corresponds to a feature.",
-        ("run", "VARCHAR NOT NULL", "Id of the run of the feature."),
-        ("feature", "INTEGER NOT NULL", "Index of the feature in it."),
-        ("other", "VARCHAR NOT NULL", "Id of the other run: same model, matrix and snapshots."),
-        ("partner", "INTEGER NOT NULL", "The feature of the other run whose directions over the "
-                                        "whole training are most similar."),
-        ("cosine", COSINE.format("cosine"),
-         "Cosine of the two directions, all snapshots put end to end after each is scaled by the "
-         "largest norm of its feature."),
-        ("margin", FINITE.format("margin"), "That cosine minus the one of the second best."),
-        ("reciprocal", "BOOLEAN NOT NULL", "The feature is also the best of its partner."),
-        ("percentile", SHARE.format("percentile"),
-         "Share of features of like chances whose best cosine stays below when one dictionary is "
-         "turned at random, its norms, its turns and its reach along each axis kept: 1 when none "
-         "reaches it."),
-    ),
+    *MATCH_TABLES,
 )

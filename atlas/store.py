@@ -24,7 +24,7 @@ from atlas.errors import AtlasError, BrokenArtifact, InvalidValue, NotFound, Ver
 from atlas.pointer import POINTER as POINTER
 from atlas.pointer import read_pointer
 from atlas.records import FeatureCard, PromotedNull, RunCard, TokenCard
-from atlas.schema import FIRING, SCHEMA
+from atlas.schema import CATALOG, FIRING, SCHEMA
 
 # Set when the hub is made, for all its cursors: a plain SET would hold for one connection only.
 _SETTINGS = {
@@ -304,7 +304,7 @@ def _open_view(folder: Path, pointer: dict[str, Any]) -> View:
     if _sha256(catalog) != pointer.get("sha256"):
         raise BrokenArtifact(f"{catalog} is damaged: its hash is not the recorded one; {mend}")
     hub = duckdb.connect(":memory:", config=_SETTINGS)
-    _attach(hub, catalog, "catalog", mend)
+    _attach(hub, catalog, "catalog", mend, CATALOG)
     view = View(pointer["digest"], hub, {}, {})
     for number, row in enumerate(view.rows(queries.RUNS)):
         card = cards.run_card(row)
@@ -334,7 +334,9 @@ def _attach_run(
     _attach(hub, path, alias, mend)
 
 
-def _attach(hub: "duckdb.DuckDBPyConnection", path: Path, alias: str, mend: str) -> None:
+def _attach(
+    hub: "duckdb.DuckDBPyConnection", path: Path, alias: str, mend: str, schema: int = SCHEMA
+) -> None:
     try:
         hub.execute(f"ATTACH $path AS {alias} (READ_ONLY)", {"path": str(path)}).fetchall()
         found = hub.execute(f"SELECT value FROM {alias}.meta WHERE key = 'schema'").fetchall()
@@ -344,9 +346,9 @@ def _attach(hub: "duckdb.DuckDBPyConnection", path: Path, alias: str, mend: str)
                 f"{path} was written by another DuckDB ({_line(error)}); {mend}"
             ) from error
         raise BrokenArtifact(f"{path} is not an atlas store ({_line(error)}); {mend}") from error
-    if found != [(str(SCHEMA),)]:
+    if found != [(str(schema),)]:
         other = found[0][0] if found else "unknown"
-        raise VersionMismatch(f"{path} has schema {other}, this code reads {SCHEMA}; {mend}")
+        raise VersionMismatch(f"{path} has schema {other}, this code reads {schema}; {mend}")
 
 
 def _rebuild(run: str) -> str:

@@ -103,6 +103,9 @@ class Counterpart:
     href: str
     title: str = ""
     """The run's full id."""
+    score_name: str = "cosine"
+    null: str = "turned at random"
+    """What was done to a dictionary to know what chance offers."""
 
 
 def counterparts(found: Sequence[Counterpart]) -> str:
@@ -120,7 +123,8 @@ def _counterpart(match: Counterpart) -> str:
         f'<div class="atl-match"><div><small title="{escape(match.title)}">{escape(match.run)}'
         f'</small><b class="num">{link(f"#{match.partner:,}", match.href)}</b>'
         f'<span class="tok">{link(match.label, match.href)}</span></div>'
-        f'<div class="dim">cosine {match.cosine:.2f}{second}; turned at random {beyond}; {both}'
+        f'<div class="dim">{escape(match.score_name)} {match.cosine:.2f}{second}; '
+        f'{escape(match.null)} {beyond}; {both}'
         "</div></div>"
     )
 

@@ -24,10 +24,14 @@ from atlas.row_parts import RowParts
 from atlas.row_parts import row_parts as read_parts
 from atlas.row_population import row_bands as read_bands
 from atlas.spread import Histogram, MapPoints
+from atlas.stability import Stability, stability_of
 from atlas.store import Store
 from atlas.token_search import find_tokens as search
 from atlas.wishes import Wish
 from pages.shared import store
+
+SHOWN = ("trajectory", "terminal", "tokens")
+"""Ways of matching that a feature's counterparts are listed by; lives alone tell none apart."""
 
 
 def at(digest: str) -> Store:
@@ -154,13 +158,19 @@ def matches(digest: str, run: str, feature: int) -> tuple[MatchInfo, ...]:
     """A feature's counterparts in other runs; one question less where there are none."""
     if not matched_runs(digest, run):
         return ()
-    return matches_of(at(digest), run, feature)
+    return matches_of(at(digest), run, feature, SHOWN)
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
+def stability(digest: str, run: str, feature: int) -> tuple[Stability, ...]:
+    """What other seeds say of a feature; empty where none was matched."""
+    return stability_of(at(digest), run, feature)
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
 def matched_runs(digest: str, run: str) -> list[str]:
     """Runs that this one has been matched with."""
-    return other_runs(at(digest), run)
+    return other_runs(at(digest), run, SHOWN)
 
 
 def life_table(digest: str, run: str, feature: int) -> pd.DataFrame:

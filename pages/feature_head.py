@@ -4,7 +4,7 @@ import math
 
 import streamlit as st
 
-from atlas import markup, strips
+from atlas import markup, stability_markup, strips
 from atlas.markup import Fact
 from atlas.records import FeatureCard, FeatureInfo
 from pages import answers, shared
@@ -26,6 +26,8 @@ def draw(view: shared.Here, card: FeatureCard) -> None:
     st.html(
         markup.header("feature", f"{info.feature:,}", info.label, kind, facts(view, card))
         + markup.wrap(labels(info))
+        + stability_markup.block(
+            answers.stability(view.store.digest, view.run, info.feature))
     )
 
 

@@ -6,7 +6,7 @@ import streamlit as st
 
 from atlas import strips
 from atlas.chance import chance_cosine
-from atlas.matches import MatchInfo
+from atlas.matches import NULLS, SCORES, WAYS, MatchInfo
 from atlas.records import FeatureCard, NeighbourList, RunCard
 from pages import answers, shared
 
@@ -54,8 +54,8 @@ def draw_matches(view: shared.Here, card: FeatureCard) -> str:
     """Its counterparts in other runs; the reason if there are none."""
     shared.caption(
         "In other runs:",
-        "the feature whose directions over the whole training are most similar, beside what the "
-        "same dictionary turned at random has to offer.",
+        "the feature that is most alike, by its directions where the runs share a space, else by "
+        "its firing tokens, beside what chance alone has to offer.",
     )
     found = answers.matches(view.store.digest, view.run, card.info.feature)
     if not found:
@@ -67,7 +67,13 @@ def draw_matches(view: shared.Here, card: FeatureCard) -> str:
         shared.say(f"Not available, because {reason}.")
         return reason
     cards = {run.run: run for run in view.store.runs()}
-    st.html(strips.counterparts([_counterpart(view, match, cards) for match in found]))
+    first: dict[str, MatchInfo] = {}
+    for match in sorted(found, key=lambda match: tuple(WAYS).index(match.way)):
+        first.setdefault(match.other, match)
+    st.html(strips.counterparts([
+        _counterpart(view, first[other], cards)
+        for other in sorted(first, key=lambda other: (not _seed_of(view, other), other))
+    ]))
     return ""
 
 
@@ -82,6 +88,13 @@ def _counterpart(
         step=view.step if view.step in steps else steps[-1],
     )
     return strips.Counterpart(
-        f"seed {other.seed}" if other is not None else match.other, match.partner, match.label,
-        match.cosine, match.margin, match.percentile, match.reciprocal, href, match.other,
+        f"seed {other.seed}" if other is not None and _seed_of(view, match.other)
+        else match.other, match.partner, match.label,
+        match.score, match.margin, match.percentile, match.reciprocal, href, match.other,
+        SCORES[match.way], NULLS[match.way],
     )
+
+
+def _seed_of(view: shared.Here, other: str) -> bool:
+    """Whether a run differs in its seed only."""
+    return other.rpartition("/")[0] == view.run.rpartition("/")[0]

@@ -209,6 +209,8 @@ def _making(verb: Verb) -> None:
     match.add_argument("runs", metavar="RUN", nargs="+",
                        help="built runs of one model, matrix and schedule: every pair of them; a "
                        "single one is matched with all of the store that fit it")
+    match.add_argument("--by", metavar="WAYS", help="trajectory, terminal, tokens, life, with "
+                       "commas between them; all that fit a pair unless told")
     match.add_argument("--store", metavar="DIR", help="store that holds the runs")
     match.add_argument("--force", action="store_true", help="match anew what is matched already")
     match.add_argument("--json", action="store_true", help="print JSON for programs")

@@ -1,42 +1,42 @@
-"""Matches between the runs of a store: which pairs fit, and matching them once."""
+"""Matches between the runs of a store: which pairs fit in which way, and matching them once."""
 
 import itertools
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from atlas.artifacts import RunFolder
-from atlas.errors import InvalidValue, NotFound
-from atlas.matching import Courses, Matches, match
-from precompute.kept import (
-    Report,
-    current_file,
-    input_hashes,
-    pointed,
-    run_folder,
-    silent,
+from atlas.errors import InvalidValue
+from precompute.kept import Report, pointed, run_folder, silent
+from precompute.match_files import (
+    FOLDER,
+    WAYS,
+    Evidence,
+    ready_pair,
+    record_path,
+    write_pair,
 )
-from precompute.match_files import FOLDER, fingerprint, ready_pair, record_path, write_pair
+from precompute.match_tables import returned
+from precompute.match_ways import Side, compare, misfit
 from precompute.safety import space_watch, writer_lock
-from precompute.sources import Dictionary, PrismDictionary
-from precompute.writer import read_rows
+from precompute.words import read_words
 
-BEYOND = 0.99
-"""Percentile from which a match counts as beyond its null."""
-ALIVE = "SELECT feature FROM source.feature WHERE alive"
+Task = tuple[str, str, str]
+"""Two runs and a way of matching them."""
 
 
 @dataclass(frozen=True)
 class Matched:
-    """What is known of the features of one run in another."""
+    """What is known of the features of one run in another, in one way."""
 
     run: str
     other: str
+    way: str
+    """trajectory, terminal, tokens or life."""
     features: int
     matched: int
     """Features that have a partner: those that fire."""
@@ -44,10 +44,14 @@ class Matched:
     """Of them, features that are the partner of their partner too."""
     beyond: int
     """Of those, features whose percentile is 0.99 or more."""
-    cosine: float
-    """Median cosine to the partner."""
+    assigned: int
+    """Features in the one-to-one assignment."""
+    split: int
+    """Features that are several in the other run."""
+    score: float
+    """Median score of the partner."""
     null: float
-    """Median cosine to the best partner in a dictionary turned at random."""
+    """Median score of the best partner in the null."""
     computed: bool
     """False when the file was there already."""
     seconds: float
@@ -56,68 +60,67 @@ class Matched:
 # --- which runs fit ------------------------------------------------------------------------------
 
 
-def misfit(one: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
-    """Why two runs cannot be matched by their directions, from their configs; None if they can."""
-    if one["run"] == other["run"]:
-        return f"{one['run']} is named twice; its features match themselves"
-    for field, words in (("model_name", "language models"), ("revision", "revisions"),
-                         ("matrix", "matrices"), ("steps", "snapshots")):
-        left, right = one.get(field), other.get(field)
-        if left != right:
-            return (f"{one['run']} and {other['run']} are over different {words} "
-                    f"({_short(left)} and {_short(right)}), so their directions do not compare")
-    widths = [config["config"]["d_model"] for config in (one, other)]
-    if widths[0] != widths[1]:
-        return f"{one['run']} has directions of width {widths[0]}, {other['run']} of {widths[1]}"
-    ways = [config.get("input_preprocess") for config in (one, other)]
-    if len(one["steps"]) > 1 and None not in ways and ways[0] != ways[1]:
-        return (f"{one['run']} and {other['run']} standardise their rows differently "
-                f"({ways[0]} and {ways[1]}), so their snapshots do not weigh the same")
-    return None
+class _Fit:
+    """Asks which runs of a store fit; a vocabulary is read once."""
 
+    def __init__(self, store: Path) -> None:
+        self._store = store
+        self._raw: dict[str, tuple[bytes, ...]] = {}
 
-def _short(value: Any) -> str:
-    return f"{len(value)}: {value[0]} to {value[-1]}" if isinstance(value, list) else str(value)
+    def raw(self, model: str) -> tuple[bytes, ...]:
+        if model not in self._raw:
+            self._raw[model] = read_words(self._store, model).raw
+        return self._raw[model]
+
+    def reason(self, way: str, one: dict[str, Any], other: dict[str, Any]) -> str | None:
+        return misfit(way, one, other, self.raw)
 
 
 def fitting_pairs(
-    store: Path, runs: Sequence[str], report: Report | None = None
-) -> list[tuple[str, str]]:
-    """Pairs to match: among the named runs, or of one run with all built ones of the store.
+    store: Path, runs: Sequence[str], ways: Sequence[str] = WAYS, report: Report | None = None
+) -> list[Task]:
+    """What to match: among the named runs, or of one run with all built ones of the store.
 
-    Pairs among several that do not fit are told in a line each.
+    Pairs among several that fit in none of the ways are told in a line each.
 
     Raises:
-        NotFound: a run is not there. InvalidValue: no pair fits; says why of the first.
+        NotFound: a run is not there. InvalidValue: no pair fits, or there is no such way; says why
+        of the first.
     """
     report = report or silent
+    unknown = [way for way in ways if way not in WAYS]
+    if unknown:
+        raise InvalidValue(f"there is no way {unknown[0]!r}; the ways are {', '.join(WAYS)}")
     configs = {run: run_folder(store, run).config for run in dict.fromkeys(runs)}
+    fit = _Fit(store)
     if len(runs) == 1:
-        mine = runs[0]
-        pairs = [(mine, other) for other in _built(store) if other != mine]
+        pairs = [(runs[0], other) for other in _built(store) if other != runs[0]]
         configs |= {other: run_folder(store, other).config for _, other in pairs}
-        fitting = [pair for pair in pairs if misfit(*(configs[run] for run in pair)) is None]
-        if not fitting:
-            raise InvalidValue(
-                f"no other run of {store} has the model, matrix and snapshots of {mine}; "
-                f"`readout-atlas build RUN` adds one"
-            )
-        return fitting
-    reasons = {pair: misfit(*(configs[run] for run in pair))
-               for pair in itertools.combinations(runs, 2)}
-    refused = [reason for reason in reasons.values() if reason]
-    if len(refused) == len(reasons):
-        raise InvalidValue(refused[0])
-    for reason in refused:
-        report(f"left out: {reason}")
-    return [pair for pair, reason in reasons.items() if reason is None]
+    else:
+        pairs = list(itertools.combinations(runs, 2))
+    reasons = {(*pair, way): fit.reason(way, *(configs[run] for run in pair))
+               for pair in pairs for way in ways}
+    tasks = [task for task, reason in reasons.items() if reason is None]
+    if not tasks and len(runs) == 1:
+        raise InvalidValue(
+            f"no other run of {store} can be matched with {runs[0]} by {' or '.join(ways)}; "
+            f"`readout-atlas build RUN` adds one"
+        )
+    if not tasks:
+        raise InvalidValue(next(iter(reasons.values())))
+    fitting = {task[:2] for task in tasks}
+    for pair in pairs if len(runs) > 1 else []:
+        if pair not in fitting:
+            report(f"left out: {reasons[*pair, ways[0]]}")
+    return tasks
 
 
-def all_pairs(store: Path, runs: Iterable[str]) -> list[tuple[str, str]]:
-    """Every pair of these runs that fits; empty when none does."""
+def all_pairs(store: Path, runs: Iterable[str]) -> list[Task]:
+    """Every pair of these runs in every way that fits; empty when none does."""
     configs = [run_folder(store, run).config for run in sorted(runs)]
-    return [(one["run"], other["run"]) for one, other in itertools.combinations(configs, 2)
-            if misfit(one, other) is None]
+    fit = _Fit(store)
+    return [(one["run"], other["run"], way) for one, other in itertools.combinations(configs, 2)
+            for way in WAYS if fit.reason(way, one, other) is None]
 
 
 def _built(store: Path) -> list[str]:
@@ -130,75 +133,47 @@ def _built(store: Path) -> list[str]:
 
 
 def match_runs(
-    store: Path, pairs: Sequence[tuple[str, str]], device: str = "cpu", force: bool = False,
+    store: Path, tasks: Sequence[Task], device: str = "cpu", force: bool = False,
     report: Report | None = None,
 ) -> list[Matched]:
-    """Match pairs of built runs, or find that they are matched; both ways of every pair.
+    """Match pairs of built runs, or find that they are matched; both sides of every pair.
 
-    The store shows them once `precompute.publish.publish` has listed them.
+    The store shows them once `precompute.publish.publish` has listed them. Each task's file is
+    written before the next begins, so a call that was killed goes on where it was.
 
     Raises:
         NotFound: a run is not built, or not from what is there now. BrokenArtifact: its weights
         are damaged. StoreBusy: another process matches. NoSpace: the disk is full.
     """
     report = report or silent
-    sides = {run: _Side.read(store, run) for run in sorted({r for pair in pairs for r in pair})}
+    sides = {run: Side.read(store, run) for run in sorted({r for task in tasks for r in task[:2]})}
     told = []
     with writer_lock(store / FOLDER, f"matches of {store}"), space_watch(store / FOLDER):
-        for one, other in (sorted(pair) for pair in pairs):
+        for number, (*pair, way) in enumerate(tasks, start=1):
+            one, other = sorted(pair)
             prints = {run: sides[run].fingerprint for run in (one, other)}
-            record, began = record_path(store, prints), time.monotonic()
+            record, began = record_path(store, prints, way), time.monotonic()
             found = None if force else ready_pair(record)
             computed = found is None
             if found is None:
-                report(f"match: {one} and {other}")
-                found = match(*(sides[run].courses() for run in (one, other)), device=device,
-                              report=report)
-                write_pair(record, prints, found)
+                report(f"match: {one} and {other} by {way} ({number} of {len(tasks)})")
+                found = compare(way, sides[one], sides[other], device, report)
+                write_pair(record, prints, way, found)
             else:
-                report(f"{one} and {other}: matched already, nothing to do")
-            seconds = time.monotonic() - began
-            told += [_told(own, their, way, computed, seconds)
-                     for own, their, way in ((one, other, found[0]), (other, one, found[1]))]
+                report(f"{one} and {other} by {way}: matched already, nothing to do")
+            tell = partial(_told, way=way, computed=computed, seconds=time.monotonic() - began)
+            told += [tell(one, other, found[0]), tell(other, one, found[1])]
     return told
 
 
-@dataclass(frozen=True)
-class _Side:
-    """A built run, to be matched."""
-
-    folder: RunFolder
-    fingerprint: str
-    alive: np.ndarray
-    """Features that fire."""
-
-    @classmethod
-    def read(cls, store: Path, run: str) -> "_Side":
-        folder = run_folder(store, run)
-        inputs = input_hashes(store, folder)
-        ready = current_file(folder.path, inputs)
-        if ready is None:
-            raise NotFound(
-                f"run {run} is not built from what is there now; run `readout-atlas build {run}`"
-            )
-        (rows,) = read_rows(ready[0], ALIVE)
-        return cls(folder, fingerprint(inputs), np.array([row["feature"] for row in rows], int))
-
-    def courses(self) -> Courses:
-        folder = self.folder
-        source = PrismDictionary(folder) if folder.kind == "prism" else Dictionary(folder)
-        kept = torch.zeros(source.n_features, dtype=torch.bool)
-        kept[torch.from_numpy(self.alive)] = True
-        return Courses(source.directions, source.n_snapshots, kept)
-
-
 def _told(
-    run: str, other: str, found: Matches, computed: bool, seconds: float
+    run: str, other: str, found: Evidence, way: str, computed: bool, seconds: float
 ) -> Matched:
-    known = found.partner >= 0
-    beyond = found.reciprocal & (np.nan_to_num(found.percentile) >= BEYOND)
+    best = found.best
+    known = best.partner >= 0
     return Matched(
-        run, other, len(known), int(known.sum()), int(found.reciprocal.sum()), int(beyond.sum()),
-        float(np.median(found.cosine[known])) if known.any() else float("nan"),
-        float(found.null[1]), computed, seconds,
+        run, other, way, len(known), int(known.sum()), int(best.reciprocal.sum()),
+        int(returned(best).sum()), int((found.assigned >= 0).sum()), len(found.splits),
+        float(np.median(best.score[known])) if known.any() else float("nan"),
+        float(best.null[len(best.null) // 2]), computed, seconds,
     )

@@ -13,11 +13,11 @@ from typing import Any
 import pyarrow as pa
 
 from atlas.errors import AtlasError, StoreBusy
-from atlas.schema import CATALOG_TABLES, SCHEMA
+from atlas.schema import CATALOG, CATALOG_TABLES, SCHEMA
 from atlas.store import POINTER
 from atlas.tensor_files import sha256, write_json
 from precompute.kept import Report, pointed, silent
-from precompute.match_files import match_rows
+from precompute.match_tables import match_tables
 from precompute.safety import space_watch, sweep, writer_lock
 from precompute.stages import FILE_STEM
 from precompute.words import read_words
@@ -64,10 +64,10 @@ def publish(store: Path, report: Report | None = None, wait: float = WAIT) -> Pu
             "catalog": catalog.name,
             "digest": digest,
             "sha256": sha256(catalog),
-            "schema": SCHEMA,
+            "schema": CATALOG,
             "duckdb": duckdb_version(),
         }
-        same = before.get("digest") == digest and before.get("schema") == SCHEMA
+        same = before.get("digest") == digest and before.get("schema") == CATALOG
         previous = before.get("previous") if same else before.get("catalog")
         write_json(store / POINTER, pointer | {"previous": previous})
         for line in skipped:
@@ -122,7 +122,7 @@ def _catalog_rows(
         sizes[row["model"]] = max(sizes.get(row["model"], 0), int(b.meta["n_rows"]))
     tokens = [read_words(store, model).table(model, n) for model, n in sorted(sizes.items())]
     return {
-        "meta": pa.table({"key": ["schema", "duckdb"], "value": [str(SCHEMA), duckdb_version()]}),
+        "meta": pa.table({"key": ["schema", "duckdb"], "value": [str(CATALOG), duckdb_version()]}),
         "run": _table(runs, [c.name for c in schemas["run"].columns]),
         "token": pa.concat_tables(tokens) if tokens
         else _table([], [c.name for c in schemas["token"].columns]),
@@ -130,7 +130,7 @@ def _catalog_rows(
             [{"run": b.meta["run"], **row} for b in built for row in b.snapshots],
             [c.name for c in schemas["run_snapshot"].columns],
         ),
-        "match": match_rows(store, {b.meta["run"]: b.meta for b in built}, skipped),
+        **match_tables(store, {b.meta["run"]: b.meta for b in built}, skipped),
     }
 
 

@@ -39,6 +39,7 @@ from precompute.fetching import place
 from precompute.kept import Report, canonical, silent
 from precompute.manifest import CATALOG, MANIFEST, RUN_FILES, TABLES, Manifest
 from precompute.match_files import fingerprint, fresh_records
+from precompute.match_tables import OVER_SEEDS, match_tables
 from precompute.safety import (
     discard,
     megabytes,
@@ -240,6 +241,9 @@ def _catalog_rows(
 ) -> pa.Table:
     """Rows of a table of the catalog that belong to the chosen runs."""
     schema = parquet.arrow_schema(found)
+    if found.name in OVER_SEEDS:  # of the chosen runs, not of all that the store has
+        made = match_tables(store, {c.run: metas[c.run] for c in cards}, [])[found.name]
+        return made.select(schema.names).cast(schema)
     path = store / read_json(store / POINTER)["catalog"]
     rows = pa.Table.from_batches(
         [b.cast(schema) for b in read_batches(path, found)], schema
@@ -289,17 +293,17 @@ def _carried(store: Path, cards: list[RunCard], weights: bool) -> list[Path]:
 def _matches(store: Path, cards: list[RunCard]) -> list[Path]:
     """Files of the matches among these runs that the catalog lists."""
     rows = _catalog_rows(store, table(CATALOG_TABLES, "match"), cards, {})
-    listed = rows.group_by(["run", "other"]).aggregate([]).to_pylist()
+    listed = rows.group_by(["run", "other", "way"]).aggregate([]).to_pylist()
     prints = {c.run: fingerprint(json.loads(read_meta(store / c.file)["inputs"])) for c in cards}
     fresh, paths = fresh_records(store, prints)[0], []
-    for one, other in sorted({(row["run"], row["other"]) for row in listed}):
-        if one < other and (one, other) not in fresh:
+    for one, other, way in sorted((row["run"], row["other"], row["way"]) for row in listed):
+        if one < other and (one, other, way) not in fresh:
             raise BrokenArtifact(
                 f"the matches of {one} and {other} are listed and their file is not there; run "
                 f"`readout-atlas match {one} {other}`"
             )
         if one < other:
-            paths.append(fresh[one, other])
+            paths.append(fresh[one, other, way])
     return [path.with_suffix(end) for path in paths for end in (".safetensors", ".json")]
 
 

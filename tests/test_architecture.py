@@ -21,6 +21,7 @@ DOORS = {
     "duckdb": ("atlas/store.py", "precompute/writer.py"),
     "plotly": "atlas/figures.py",
     "openTSNE": "precompute/layout.py",
+    "lap": "atlas/assignment.py",
     "safetensors": "atlas/tensor_files.py",
     "transformers": ("atlas/language_model.py", "atlas/language_model_files.py", "trainer/"),
     "tokenizers": ("atlas/language_model.py", "trainer/"),
@@ -29,7 +30,8 @@ DOORS = {
 """Outside package -> the files that may import it."""
 PURE = (
     "crosscoder", "prism", "geometry", "lifecycle", "decomposition", "codes", "legibility",
-    "changepoint", "enrichment", "changes", "reorganisation", "matching",
+    "changepoint", "enrichment", "changes", "reorganisation", "matching", "token_overlap",
+    "life_match", "joint_direction", "splits", "consensus", "assignment",
     "window_choice", "wishbone", "dense", "coverage", "carrying", "standing",
     "baselines", "case_fidelity",
 )

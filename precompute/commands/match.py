@@ -14,6 +14,7 @@ from precompute.commands.output import (
     table,
 )
 from precompute.kept import silent
+from precompute.match_files import WAYS
 from precompute.matching import Matched, fitting_pairs, match_runs
 from precompute.publish import publish
 
@@ -24,8 +25,9 @@ def run(args: Namespace) -> int:
     store = _store(args, names[0])
     report = silent if args.json else progress
     device = choose_device(args.device)
-    pairs = fitting_pairs(store, names, report)
-    found = match_runs(store, pairs, device.name, args.force, report)
+    ways = [way for way in args.by.split(",") if way] if args.by else WAYS
+    tasks = fitting_pairs(store, names, ways, report)
+    found = match_runs(store, tasks, device.name, args.force, report)
     publish(store, report)
     progress.close()
     if args.json:
@@ -43,13 +45,14 @@ def _store(args: Namespace, run: str) -> Path:
 def as_text(found: list[Matched]) -> str:
     """A line for each run in each other one, and what the columns say."""
     rows = [
-        [one.run, one.other, f"{one.matched} of {one.features}", str(one.reciprocal),
-         str(one.beyond), number(one.cosine), number(one.null)]
+        [one.run, one.other, one.way, f"{one.matched} of {one.features}", str(one.reciprocal),
+         str(one.beyond), str(one.split), number(one.score), number(one.null)]
         for one in found
     ]
-    head = ["run", "other", "matched", "both ways", "beyond null", "cosine", "null"]
+    head = ["run", "other", "by", "matched", "both ways", "beyond null", "split", "score", "null"]
     return (
-        f"{table(head, rows, left=[0, 1])}\n\ncosine and null are medians of the best partner, in "
-        "the other run and in one that is turned at random; beyond null are those matched both "
-        "ways whose cosine 99 % of the null stay below"
+        f"{table(head, rows, left=[0, 1, 2])}\n\nscore and null are medians of the best partner, "
+        "in the other run and in one where only chance is left: turned at random, tokens exchanged "
+        "with others as busy, or, of lives, the run itself; beyond null are those matched both "
+        "ways whose score 99 % of the null stay below"
     )

@@ -23,12 +23,12 @@ def test_planted_features_return_in_the_other_seed(store: Store) -> None:
         (found,) = matches_of(store, SEED0, feature)
         assert isinstance(found, MatchInfo)
         assert found.other == SEED1
-        assert found.cosine == pytest.approx(1, abs=0.01)
+        assert found.score == pytest.approx(1, abs=0.01)
         assert (found.percentile, found.reciprocal) == (1, True)
         assert found.margin > 0.1
         assert found.label == store.feature(SEED1, found.partner).info.label != ""
         (back,) = matches_of(store, SEED1, found.partner)
-        assert (back.partner, back.cosine) == (feature, found.cosine)
+        assert (back.partner, back.score) == (feature, found.score)
         partners.add(found.partner)
     assert partners == set(range(len(GROUPS)))
 

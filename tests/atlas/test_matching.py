@@ -54,7 +54,7 @@ def test_partners_equal_their_slow_twin_whatever_the_chunk() -> None:
         for way, values in zip(found, (cosines, cosines.T), strict=True):
             ordered = np.sort(values, axis=1)
             assert way.partner.tolist() == values.argmax(axis=1).tolist()
-            np.testing.assert_allclose(way.cosine, ordered[:, -1], atol=1e-5)
+            np.testing.assert_allclose(way.score, ordered[:, -1], atol=1e-5)
             np.testing.assert_allclose(way.margin, ordered[:, -1] - ordered[:, -2], atol=1e-5)
             back = values.argmax(axis=0)[way.partner]
             assert way.reciprocal.tolist() == (back == np.arange(len(back))).tolist()
@@ -75,8 +75,9 @@ def test_the_null_is_that_of_turned_directions(monkeypatch: pytest.MonkeyPatch) 
     assert len(null) == 2
     for way, axis in zip(found, (1, 0), strict=True):
         best = np.stack([values.max(axis=axis) for values in null])
-        np.testing.assert_allclose(way.null, np.quantile(best, (0.05, 0.5, 0.95)), atol=1e-5)
-        expected = [(best < value).mean() for value in way.cosine]  # forty features: one group
+        np.testing.assert_allclose(
+            way.null[[5, 50, 95]], np.quantile(best, (0.05, 0.5, 0.95)), atol=1e-5)
+        expected = [(best < value).mean() for value in way.score]  # forty features: one group
         np.testing.assert_allclose(way.percentile, expected, atol=1e-6)
 
 
@@ -105,7 +106,7 @@ def test_a_permuted_dictionary_is_found_whole() -> None:
     for way in (there, back):
         assert way.reciprocal.all()
         assert (way.percentile == 1).all()
-        np.testing.assert_allclose(way.cosine, 1, atol=1e-5)
+        np.testing.assert_allclose(way.score, 1, atol=1e-5)
         assert way.margin.min() > 0.1
 
 
@@ -127,10 +128,10 @@ def test_an_unrelated_dictionary_looks_like_the_null() -> None:
     assert counts.max() < 0.15
     assert counts.min() > 0.06
     assert 0.003 < np.mean(values >= 0.99) < 0.03
-    assert np.median([way.cosine for way in found]) == pytest.approx(
-        np.median([way.null[1] for way in found]), abs=0.02)
+    assert np.median([way.score for way in found]) == pytest.approx(
+        np.median([way.null[50] for way in found]), abs=0.02)
     # those that hardly turn find closer partners by chance, and the null knows
-    cosines, still, turning = np.stack([w.cosine for w in found]), slice(0, 100), slice(200, 300)
+    cosines, still, turning = np.stack([w.score for w in found]), slice(0, 100), slice(200, 300)
     assert np.median(cosines[:, still]) > np.median(cosines[:, turning]) + 0.05
     assert values[:, still].mean() == pytest.approx(values[:, turning].mean(), abs=0.15)
 
@@ -151,7 +152,7 @@ def test_dead_features_and_those_without_direction_have_no_partner_and_are_none(
     kept[5] = False
     there, back = match(courses(first), courses(second, kept), turns=1)
     assert np.flatnonzero(back.partner < 0).tolist() == [3, 5]
-    assert np.flatnonzero(np.isnan(back.cosine)).tolist() == [3, 5]
+    assert np.flatnonzero(np.isnan(back.score)).tolist() == [3, 5]
     assert np.flatnonzero(np.isnan(back.percentile)).tolist() == [3, 5]
     assert not back.reciprocal[[3, 5]].any()
     assert not set(there.partner.tolist()) & {3, 5}

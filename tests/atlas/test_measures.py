@@ -135,14 +135,15 @@ def test_other_seeds_are_alike_in_all_else(store):
 
 
 def test_seed_stability_against_a_slow_twin(store):
-    rows = store.ask(SEED0, "SELECT * FROM catalog.match WHERE run = $name", name=SEED0)
+    rows = store.ask(
+        SEED0, "SELECT * FROM catalog.match WHERE run = $name AND way = 'trajectory'", name=SEED0)
     seeds, cosines = np.full(WIDTH, np.nan, np.float32), np.full(WIDTH, np.nan, np.float32)
     for row in rows.to_pylist():
         if row["other"] == SEED1:
             back = row["reciprocal"]
             seeds[row["feature"]] = back and row["percentile"] >= RETURNED
             if back:
-                cosines[row["feature"]] = row["cosine"]
+                cosines[row["feature"]] = row["score"]
     np.testing.assert_array_equal(column(store, "seeds"), seeds)
     np.testing.assert_allclose(column(store, "match_cosine"), cosines, rtol=1e-6)
     assert np.nansum(seeds) > 0

@@ -20,7 +20,7 @@ from atlas.errors import BrokenArtifact, InvalidValue, NotFound, VersionMismatch
 from atlas.geometry import promoted_tokens
 from atlas.prism import encode, normalise_rows
 from atlas.records import FeatureInfo
-from atlas.schema import CATALOG_TABLES, DUPLICATE, PROMOTED, RUN_TABLES, SCHEMA
+from atlas.schema import CATALOG, CATALOG_TABLES, DUPLICATE, PROMOTED, RUN_TABLES
 from atlas.store import POINTER, Store
 from atlas.tensor_files import read_json
 from precompute.publish import publish
@@ -387,7 +387,7 @@ def test_a_pointer_may_not_leave_the_store(damaged: Path) -> None:
 
 def test_another_schema_names_the_rebuild(damaged: Path) -> None:
     pointer = read_json(damaged / POINTER)
-    (damaged / POINTER).write_text(json.dumps(pointer | {"schema": SCHEMA + 1}))
+    (damaged / POINTER).write_text(json.dumps(pointer | {"schema": CATALOG + 1}))
     with pytest.raises(VersionMismatch, match="readout-atlas build RUN") as caught:
         Store.open(damaged)
     assert caught.value.status == 7

@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from atlas.schema import CATALOG_TABLES
+from atlas.schema_matches import MATCH_TABLES
 from atlas.store import POINTER, Store
 from atlas.tensor_files import sha256
 from precompute.writer import read_rows, write_file
@@ -45,7 +46,7 @@ def many_runs(store: Path, count: int, out: Path) -> Path:
         elif table.name == "run_snapshot":
             rows = [row | {"run": name} for name in names for row in rows
                     if row["run"] == first.run]
-        elif table.name == "match":
+        elif table in MATCH_TABLES:
             rows = []
         names_of = [column.name for column in table.columns]
         tables[table.name] = pa.table({name: [row[name] for row in rows] for name in names_of})

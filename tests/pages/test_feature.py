@@ -332,7 +332,11 @@ def test_a_broken_list_is_told_and_the_page_stands(open_page: Open) -> None:
 # --- matches ------------------------------------------------------------------------------------
 
 
-def test_without_matches_the_command_is_named(open_page: Open) -> None:
+def test_without_matches_the_command_is_named(
+    open_page: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answers, "matches", lambda *asked: ())
+    monkeypatch.setattr(answers, "matched_runs", lambda *asked: [])
     shown = text_of(calm(open_page("feature", run=SMALL, feature=0)))
     assert "no other run of this store has been matched with it" in shown
     assert "readout-atlas match RUN RUN" in shown
@@ -345,8 +349,26 @@ def test_matches_are_those_of_the_store(open_page: Open, tiny_store: Path) -> No
     app = calm(open_page("feature", run=SEED0, feature=0))
     row = text_of(app).split("In other runs")[-1]
     assert f"#{match.partner}" in row
-    assert f"{match.cosine:.2f}" in row
+    assert f"{match.score:.2f}" in row
     assert f"run={SEED1.replace('/', '%2F')}" in html_of(app)
+
+
+def test_another_scale_is_matched_by_tokens(open_page: Open, tiny_store: Path) -> None:
+    from atlas.matches import matches_of
+
+    found = matches_of(Store.open(tiny_store), SMALL, 0, ("tokens",))
+    match = next(m for m in found if m.other == SEED0)
+    row = text_of(calm(open_page("feature", run=SMALL, feature=0))).split("In other runs")[-1]
+    assert f"weighted Jaccard {match.score:.2f}" in row
+    assert "tokens exchanged at random" in row
+
+
+def test_the_badge_of_the_seeds_stands_on_top(open_page: Open) -> None:
+    html = html_of(calm(open_page("feature", run=SEED0, feature=0)))
+    assert 'class="atl-seeds"' in html
+    assert "1 of 1" in html
+    shown = html_of(calm(open_page("feature", run=SMALL, feature=0)))
+    assert 'class="atl-seeds"' not in shown
 
 
 def test_matches_lead_to_the_other_run(open_page: Open, monkeypatch: pytest.MonkeyPatch) -> None:
