@@ -14,7 +14,7 @@ TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 TORCH_BUILD ?= $(shell if [ "$$(uname -s)" != Linux ] || nvidia-smi >/dev/null 2>&1; then echo default; else echo cpu; fi)
 
 .PHONY: help setup demo test check format browser clean bench bench-pages bench-precompute \
-  bench-precompute-kills bench-decompose bench-window crawl peer
+  bench-precompute-kills bench-decompose bench-window bench-match crawl peer
 help:            ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## */\t/' | expand -t 14
 
@@ -57,6 +57,9 @@ bench-decompose: $(VENV)/.ready-test ## a prompt at full shape: forward pass, le
 
 bench-window: $(VENV)/.ready-test ## whether the p of a window is uniform where there is none, over 200 seeds
 	@$(PY) -m tests.benchmarks.window_null
+
+bench-match: $(VENV)/.ready-test ## two made-up dictionaries of full shape matched in every way (6 GB of disk)
+	@$(PY) -m tests.benchmarks.bench_match $(if $(SHAPE),--shape $(SHAPE))
 
 peer:            ## train the fixture of tests/fixtures/llamascopium anew, in an environment of its own
 	@$(PYTHON) -m venv build/peer

@@ -23,8 +23,8 @@ from atlas.matching import Best, Found, Keep, Report, joined, largest, matches, 
 
 POINTS = 65
 """Even places of tau."""
-HELD = 2**25
-"""Similarities that are held at a time: a quarter of a gigabyte."""
+HELD = 2**23
+"""Similarities that are held at a time, in float64 a few times over: a quarter of a gigabyte."""
 
 
 def lives(norms: np.ndarray, steps: np.ndarray) -> np.ndarray:

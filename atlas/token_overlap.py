@@ -37,10 +37,8 @@ from atlas.matching import (
 
 LIKE_TOKENS = 32
 """Tokens that change places among each other in the null."""
-HELD_PAIRS = 2**24
-"""Pairs of entries on one token that are held at a time: half a gigabyte."""
-HELD_SCORES = 2**25
-"""Scores that are held at a time: an eighth of a gigabyte."""
+HELD_SCORES = 2**23
+"""Scores that are held at a time, in float64 a few times over: a quarter of a gigabyte."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,23 +130,10 @@ def find(
 
 
 def _blocks(first: Firing, second: Firing) -> list[tuple[int, int]]:
-    """Features of the first that are compared at once, few enough for their pairs of entries."""
-    most = max(1, HELD_SCORES // max(1, second.n_features))
-    pairs = np.concatenate([[0], np.cumsum(_pairs(first, second))])
-    blocks, start = [], 0
-    while start < first.n_features:
-        fitting = int(np.searchsorted(pairs, pairs[start] + HELD_PAIRS, side="right")) - 1
-        stop = min(max(fitting, start + 1), start + most, first.n_features)
-        blocks.append((start, stop))
-        start = stop
-    return blocks
-
-
-def _pairs(first: Firing, second: Firing) -> np.ndarray:
-    """(D,) entries of the second on the tokens of each feature of the first."""
-    each = np.diff(second.by_token.offsets)[first.by_feature.columns]
-    before = np.concatenate([[0], np.cumsum(each)])
-    return np.diff(before[first.by_feature.offsets])
+    """Features of the first that are compared at once."""
+    size = max(1, HELD_SCORES // max(1, second.n_features))
+    return [(start, min(start + size, first.n_features))
+            for start in range(0, first.n_features, size)]
 
 
 def jaccard(
@@ -156,29 +141,32 @@ def jaccard(
 ) -> np.ndarray:
     """Weighted Jaccard (stop - start, D') float32 of some features of the first with all others.
 
+    A feature at a time: what it needs then stays in the processor's cache, which is twice as fast
+    as many at once.
+
     Args:
         place: (V,) the token of the second that lies at each token; itself unless told.
     """
-    low, high = first.by_feature.offsets[[start, stop]]
-    tokens, strength = first.by_feature.columns[low:high], first.by_feature.values[low:high]
-    there = tokens if place is None else place[tokens]
-    begins = second.by_token.offsets[there]
-    each = second.by_token.offsets[there + 1] - begins
-    owner = np.repeat(np.arange(stop - start), np.diff(first.by_feature.offsets[start : stop + 1]))
-    entries = _ranges(begins, each)
-    smaller = np.minimum(np.repeat(strength, each), second.by_token.values[entries])
-    cell = np.repeat(owner * second.n_features, each) + second.by_token.columns[entries]
-    size = (stop - start) * second.n_features
-    shared = np.bincount(cell, smaller, minlength=size).astype(np.float64)
-    shared = shared.reshape(stop - start, -1)
+    shared = np.empty((stop - start, second.n_features))
+    for row in range(stop - start):
+        shared[row] = _shared(first, second, start + row, place)
     whole = first.total[start:stop, None] + second.total - shared
     return np.divide(shared, whole, out=np.zeros_like(shared), where=whole > 0).astype(np.float32)
 
 
-def _ranges(begins: np.ndarray, each: np.ndarray) -> np.ndarray:
-    """The whole numbers begins[i] … begins[i] + each[i] - 1, end to end."""
-    ends = np.cumsum(each)
-    return np.arange(ends[-1] if len(ends) else 0) + np.repeat(begins - ends + each, each)
+def _shared(
+    first: Firing, second: Firing, feature: int, place: np.ndarray | None
+) -> np.ndarray:
+    """(D',) sums of the smaller strength over the tokens that a feature has in common with each."""
+    low, high = first.by_feature.offsets[[feature, feature + 1]]
+    tokens, strength = first.by_feature.columns[low:high], first.by_feature.values[low:high]
+    there = tokens if place is None else place[tokens]
+    offsets = second.by_token.offsets
+    each = offsets[there + 1] - offsets[there]
+    entries = np.repeat(offsets[there] - (np.cumsum(each) - each), each)
+    entries += np.arange(len(entries))
+    smaller = np.minimum(np.repeat(strength, each), second.by_token.values[entries])
+    return np.bincount(second.by_token.columns[entries], smaller, second.n_features)
 
 
 def exchange(

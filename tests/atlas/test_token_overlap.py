@@ -42,8 +42,8 @@ def test_scores_equal_their_slow_twin_whatever_the_block(monkeypatch: pytest.Mon
     np.testing.assert_allclose(
         jaccard(dictionary(p), dictionary(q), 0, 40), expected, atol=1e-6)
     found = []
-    for pairs in (1, 5000, 2**24):
-        monkeypatch.setattr(token_overlap, "HELD_PAIRS", pairs)
+    for held in (1, 200, 2**24):
+        monkeypatch.setattr(token_overlap, "HELD_SCORES", held)
         kept = np.zeros((40, 25))
         ways = find(dictionary(p), dictionary(q), turns=2,
                     keep=lambda start, s, kept=kept: kept.__setitem__(
