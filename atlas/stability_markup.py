@@ -7,16 +7,14 @@ from atlas.matches import SCORES
 from atlas.stability import BY_CHANCE, Stability
 
 CLASSES = """
-.atl-seeds{display:inline-flex;gap:7px;align-items:baseline;font-size:11.5px;white-space:nowrap;
- color:var(--atl-muted)}
-.atl-seeds b{font-weight:500;color:var(--atl-ink)}
-.atl-seeds i{display:inline-block;width:7px;height:7px;border-radius:50%;
- border:1px solid var(--atl-accent);margin-right:3px}
-.atl-seeds i.on{background:var(--atl-accent)}
-.atl-seeds .num{font-family:var(--atl-mono)}
+.atl-seeds{font-size:11.5px;white-space:nowrap;color:var(--atl-muted)}
+.atl-seeds b{font:500 11.5px var(--atl-mono);color:var(--atl-ink)}
+.atl-seeds i{font-style:normal;letter-spacing:2px;color:var(--atl-accent);margin:0 4px 0 6px}
 """
 _WORDS = {"trajectory": "by direction", "terminal": "by last direction", "tokens": "by tokens",
           "life": "by life"}
+ROUND = ("●", "○")
+"""A seed in which the feature returned, and one in which it did not."""
 SHOWN = ("trajectory", "tokens")
 """Ways that a badge tells; the others are in its title. Lives alone tell no feature from others."""
 
@@ -27,14 +25,10 @@ def words(found: Sequence[Stability]) -> str:
         return "No other seed was matched with this run."
     told = []
     for one in found:
-        mean = "" if one.score != one.score else (
-            f", mean {SCORES[one.way]} {one.score:.2f} where each is the other’s best")
-        told.append(
-            f"{_WORDS[one.way]}: returns in {one.returned} of {one.compared} other seeds{mean}")
+        mean = "" if one.score != one.score else f" ({SCORES[one.way]} {one.score:.2f})"
+        told.append(f"{_WORDS[one.way]} in {one.returned} of {one.compared}{mean}")
     most = max(one.compared for one in found)
-    sentence = "; ".join(told)
-    return (f"{sentence[0].upper()}{sentence[1:]}. By chance it would in "
-            f"{BY_CHANCE * most:.2f} of {most} at most.")
+    return f"Returns {', '.join(told)} other seeds; by chance in {BY_CHANCE * most:.2f} at most."
 
 
 def badge(found: Sequence[Stability], href: str = "") -> str:
@@ -48,12 +42,9 @@ def badge(found: Sequence[Stability], href: str = "") -> str:
         return ""
     parts = []
     for one in shown:
-        dots = "".join(f'<i class="{"on" if n < one.returned else ""}"></i>'
-                       for n in range(one.compared))
-        said = f"{one.returned} of {one.compared}"
-        parts.append(f'<span aria-hidden="true">{dots}</span><b class="num">{said}</b>'
-                     f"<span>{escape(_WORDS[one.way])}</span>")
-    inner = f"<span>other seeds</span>{''.join(parts)}"
+        dots = ROUND[0] * one.returned + ROUND[1] * (one.compared - one.returned)
+        parts.append(f"<i>{dots}</i><b>{one.returned} of {one.compared}</b> {_WORDS[one.way]}")
+    inner = f"other seeds {' '.join(parts)}"
     return (f'<span class="atl-seeds" title="{escape(words(found))}">'
             f"{_linked(inner, href)}</span>")
 

@@ -27,7 +27,7 @@ SCHEME = "hf://"
 DATASET = "dataset"
 OUTGOING = "outgoing"
 """Folder of what is being sent; kept when a sending fails."""
-FOLDERS = ("catalog/", "runs/", "models/", "snapshots/", "licences/")
+FOLDERS = ("catalog/", "runs/", "models/", "snapshots/", "licences/", "matches/")
 """Of a data set that is a share already: what is in them is replaced, the rest is its owner's."""
 PATIENCE = 600.0
 """Seconds to wait for another process that fetches the same store."""

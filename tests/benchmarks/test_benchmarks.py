@@ -113,10 +113,12 @@ def test_the_stage_under_way_is_read_from_the_lines() -> None:
     lines = ["inputs: started", "measure: started", "measure: snapshot 1 of 2",
              "measure: done in 0.1 s", "encode: kept from an earlier call", "promote: started",
              "summarise: started", "tokens: started", "tokens: kinds", "tokens: done in 1.0 s",
-             "examples: kept from an earlier call"]
+             "examples: kept from an earlier call", "fidelity: started", "fidelity: done in 2 s",
+             "gallery: kept from an earlier call"]
     found = [kills.stage_of(lines[:n]) for n in range(len(lines) + 1)]
-    assert found == ["inputs"] * 2 + ["measure"] * 3 + ["encode", "promote", "summarise",
-                                                        "tokens", "tokens", "tokens", "write"]
+    assert found == ["inputs"] * 2 + ["measure"] * 3 + [
+        "encode", "promote", "summarise", "tokens", "tokens", "tokens", "examples", "fidelity",
+        "fidelity", "write"]
 
 
 @pytest.fixture

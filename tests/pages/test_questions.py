@@ -14,7 +14,7 @@ KINDS = [
     ("browse", [{"sort": "rate_final"}, {"sort": "norm_final"}], 17, 3),
     ("browse", [{"where": "rate_final:0.01.."}, {"where": "rate_final:0.02.."}], 17, 3),
     ("browse", [{"view": "map"}, {"view": "map", "q": "a"}], 17, 3),
-    ("feature", [{"feature": 1}, {"feature": 2}], 36, 13),
+    ("feature", [{"feature": 1}, {"feature": 2}], 38, 15),
     ("token", [{"token": 270}, {"token": 271}], 34, 11),
 ]
 """Page, two views, queries at most of a new visitor with nothing kept, who comes to a page by way
