@@ -15,6 +15,7 @@ import json
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -38,6 +39,8 @@ DTYPES = {
 BLOCK = 4_000_000
 """Bytes that are read at once: a larger buffer is fetched from the system anew each time."""
 
+WIDE = 2**24
+"""Bytes of rows that two threads read sooner than one."""
 FEW = 2**22
 """Numbers that one thread adds up sooner than several."""
 
@@ -165,13 +168,24 @@ class TensorFile:
             )
         out = torch.empty((len(rows), width), dtype=kind)
         step = kind.itemsize * width
-        into, places = _bytes_of(out), range(0, len(rows) * step, max(step, 1))
+        into, starts = _bytes_of(out), (self._start(name) + rows * step).tolist()
         with self._opened() as file:
             handle, read = file.fileno(), os.preadv
-            for place, at in zip(places, (self._start(name) + rows * step).tolist(), strict=False):
-                part = into[place : place + step]
-                if read(handle, (part,), at) != step:
-                    self._fill(handle, part, at)
+
+            def fill(first: int, last: int) -> None:
+                for i in range(first, last):
+                    part = into[i * step : (i + 1) * step]
+                    if read(handle, (part,), starts[i]) != step:
+                        self._fill(handle, part, starts[i])
+
+            if len(into) < WIDE:
+                fill(0, len(rows))
+            else:  # the system copies for several threads at once
+                half = len(rows) // 2
+                with ThreadPoolExecutor(1) as other:
+                    rest = other.submit(fill, half, len(rows))
+                    fill(0, half)
+                    rest.result()
         if self._is_rounded(name):
             scale = self._part(name + SCALE, ()).reshape(-1)[torch.from_numpy(rows)]
             return self._finite(name, out.float() * scale.float().unsqueeze(-1))
