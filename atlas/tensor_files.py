@@ -179,7 +179,7 @@ class TensorFile:
                         self._fill(handle, part, starts[i])
 
             if len(into) < WIDE:
-                fill(0, len(rows))
+                fill(0, len(rows) if step else 0)
             else:  # the system copies for several threads at once
                 half = len(rows) // 2
                 with ThreadPoolExecutor(1) as other:

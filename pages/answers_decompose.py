@@ -3,6 +3,7 @@
 torch and transformers are imported when the first prompt is read, not before.
 """
 
+import threading
 from typing import TYPE_CHECKING
 
 import streamlit as st
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
     from atlas.rebuilt import OwnAnswer
 
 
+_TURNS = threading.BoundedSemaphore(2)
+"""Prompts that are taken apart at once: more threads than cores only hand the interpreter to and
+fro, ten of them took twenty times as long as one."""
+
+
 @st.cache_resource(max_entries=1, show_spinner=False)
 def device() -> str:
     """Where prompts are read: the GPU where there is a working one."""
@@ -35,7 +41,8 @@ def reading(digest: str, run: str, prompt: str, position: int) -> "Reading":
     """What the last model reads of a prompt."""
     from atlas.reading import read_prompt
 
-    return read_prompt(at(digest), run, prompt, position, device())
+    with _TURNS:
+        return read_prompt(at(digest), run, prompt, position, device())
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
@@ -66,7 +73,9 @@ def _explanation(
 ) -> "Explanation":
     from atlas.live import explain
 
-    return explain(at(digest), reading(digest, run, prompt, position), ask, "all", hidden)
+    read = reading(digest, run, prompt, position)
+    with _TURNS:
+        return explain(at(digest), read, ask, "all", hidden)
 
 
 @st.cache_resource(
