@@ -37,7 +37,7 @@ def test_every_view_opens_on_every_run(open_page: Open, view: str, run: str) -> 
 
 def test_the_first_view_is_of_seeds_and_an_unknown_one_is_said(open_page: Open) -> None:
     app = calm(open_page("comparison", run=SEED0))
-    assert "Which features come back in another seed." in text_of(app)
+    assert "How well features are found again." in text_of(app)
     assert "view" not in app.query_params
     assert "“moon” is no view of this page" in text_of(
         calm(open_page("comparison", run=SEED0, view="moon")))
