@@ -18,6 +18,7 @@ from pages import (
     decompose_kept,
     score,
     shared,
+    views,
     waiting,
 )
 from pages.seen import Seen
@@ -44,7 +45,6 @@ VIEWS = {
     "trust": ("how far to trust it", "pages.decompose_trust"),
 }
 """Value of `view` in the address, words for it, and the file that draws it."""
-FIRST = "why"
 WITHOUT_PROMPT = ("trust",)
 """Views of the dictionary, not of a prompt."""
 LINK_LIMIT = 4000
@@ -152,40 +152,17 @@ def draw_hidden(hidden: str) -> None:
     )
 
 
-def read_view() -> str:
-    """Which view the address asks for."""
-    asked = st.query_params.get("view", FIRST)
-    if asked in VIEWS:
-        return asked
-    shared.say(
-        f"“{shared.clip(asked)}” is no view of this page; there are {', '.join(VIEWS)}.", "bad"
-    )
-    return FIRST
-
-
-def draw_views(chosen: str) -> None:
-    """The choice of the view."""
-    st.session_state["decompose_view"] = chosen
-    st.segmented_control(
-        "view", list(VIEWS), format_func=lambda name: VIEWS[name][0], key="decompose_view",
-        required=True, label_visibility="collapsed",
-        on_change=shared.writes(
-            "view", "decompose_view", lambda value: None if value == FIRST else value
-        ),
-    )
-
-
 def main() -> None:
     """Draw the page."""
     view = shared.here()
-    chosen = read_view()
+    chosen = views.read(VIEWS)
     if chosen in WITHOUT_PROMPT:
         shared.settle(view, "decompose", view=chosen)
-        draw_views(chosen)
+        views.draw(VIEWS, chosen, "decompose")
         import_module(VIEWS[chosen][1]).draw(view)
         return
     seen = draw_reading(view, chosen)
-    draw_views(chosen)
+    views.draw(VIEWS, chosen, "decompose")
     if seen is not None and not seen.live and chosen not in decompose_kept.VIEWS:
         shared.say("This view is not available, because it needs the language model.")
     elif seen is not None:
@@ -230,7 +207,7 @@ def draw_reading(view: shared.Here, chosen: str) -> Seen | None:
         shared.settle(
             view, "decompose", prompt=None if long else prompt, hidden=(
                 None if hidden == "final" else hidden
-            ), view=None if chosen == FIRST else chosen, bars="show" if anyway else None,
+            ), view=views.written(VIEWS, chosen), bars="show" if anyway else None,
         )
     with left:
         if long:
