@@ -64,4 +64,7 @@ def test_a_run_that_was_matched_with_none_names_the_command(
 
 def test_a_prism_has_no_other_seeds_and_the_rest_stands(open_page: Open) -> None:
     shown = text_of(calm(open_page("comparison", run=PRISM)))
-    assert "Not available" in shown or "How well features are found again." in shown
+    assert "How well features are found again." in shown
+    assert "no other seed of this run was matched in this way" in shown
+    assert "no group holds a feature of every seed" in shown
+    assert "Only in this seed." not in shown
