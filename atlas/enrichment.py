@@ -8,12 +8,14 @@ feature by a kind, `atlas.labels` which script, family and supersense it is of.
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import gammaln
 
-from atlas.codes import CSR, SparseCode
+if TYPE_CHECKING:  # pages ask for chances only, and torch takes seconds to load
+    from atlas.codes import CSR, SparseCode
 
 MIN_FIRING = 5
 """A feature with fewer firing tokens than this is live but cannot be named."""
@@ -124,7 +126,7 @@ class Enrichment:
 
 
 def strongest_tokens(
-    code: SparseCode, n_top: int, allowed: np.ndarray, groups: CSR | None = None
+    code: "SparseCode", n_top: int, allowed: np.ndarray, groups: "CSR | None" = None
 ) -> np.ndarray:
     """Ids (D, n_top) of the allowed tokens of largest p of each feature, -1 where they run out.
 
