@@ -65,6 +65,8 @@ class Bar:
     title: str = ""
     null: float | None = None
     """What chance reaches, drawn as a tick on the bar."""
+    badge: str = ""
+    """Markup beside the label, such as `atlas.stability_markup.dots`; '' for none."""
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -209,7 +211,11 @@ def _tick(null: float | None, top: float) -> str:
 
 
 def ledger(lines: Sequence[Bar]) -> str:
-    """Signed bars about one zero line: the parts of a score and, last, what they add up to."""
+    """Signed bars about one zero line: the parts of a score and, last, what they add up to.
+
+    Badges have a column of their own where one line has one.
+    """
+    badged = any(b.badge for b in lines)
     low = min([0.0, *(b.value for b in lines)])
     high = max([0.0, *(b.value for b in lines)])
     span = (high - low) or 1.0
@@ -233,15 +239,19 @@ def ledger(lines: Sequence[Bar]) -> str:
             names = (
                 f'<td class="id">{link(b.note, b.href)}</td>'
                 f'<td class="lab" title="{escape(b.title)}">{escape(b.label)}</td>'
+                + (f"<td>{b.badge}</td>" if badged else "")
             )
         else:
-            names = f'<td class="words" colspan="2">{escape(b.label)}</td>'
+            names = f'<td class="words" colspan="{2 + badged}">{escape(b.label)}</td>'
         kind = {"base": "line", "rest": "", "residual": "line", "exact": "line sum"}.get(b.role, "")
         rows.append(
             f'<tr class="{kind}">{names}<td class="val">{signed(b.value)}</td>'
             f'<td class="bar"><u style="left:{zero:.2f}%"></u><i style="{box}"></i></td></tr>'
         )
-    widths = "".join(f'<col style="width:{width}">' for width in ("52px", "34%", "76px", "auto"))
+    widths = "".join(
+        f'<col style="width:{width}">'
+        for width in ("52px", "34%", *["58px"] * badged, "76px", "auto")
+    )
     return wrap(
         f'<table class="atl-ledger"><colgroup>{widths}</colgroup>{"".join(rows)}</table>'
     )

@@ -9,8 +9,12 @@ from atlas.stability import BY_CHANCE, Stability
 CLASSES = """
 .atl-seeds{font-size:11.5px;white-space:nowrap;color:var(--atl-muted)}
 .atl-seeds b{font:500 11.5px var(--atl-mono);color:var(--atl-ink)}
+.atl-dots{font-size:10.5px;letter-spacing:1.5px;color:var(--atl-accent);white-space:nowrap}
+.atl-dots.few{font:11px var(--atl-mono);letter-spacing:0}
 .atl-seeds i{font-style:normal;letter-spacing:2px;color:var(--atl-accent);margin:0 4px 0 6px}
 """
+MOST_DOTS = 4
+"""Other seeds that a line of a ledger has room for as dots."""
 _WORDS = {"trajectory": "by direction", "terminal": "by last direction", "tokens": "by tokens",
           "life": "by life"}
 ROUND = ("●", "○")
@@ -29,6 +33,23 @@ def words(found: Sequence[Stability]) -> str:
         told.append(f"{_WORDS[one.way]} in {one.returned} of {one.compared}{mean}")
     most = max(one.compared for one in found)
     return f"Returns {', '.join(told)} other seeds; by chance in {BY_CHANCE * most:.2f} at most."
+
+
+def dots(found: Sequence[Stability]) -> str:
+    """The badge for a line of a ledger: dots alone, by the first way that badges tell.
+
+    From `MOST_DOTS` other seeds it is numbers. '' where no other seed was matched.
+    """
+    one = next((one for way in SHOWN for one in found if one.way == way), None)
+    if one is None or not one.compared:
+        return ""
+    told = "; ".join(f"{other.returned} of {other.compared} other seeds {_WORDS[other.way]}"
+                     for other in found if other.way in SHOWN)
+    few = one.compared > MOST_DOTS
+    text = (f"{one.returned}/{one.compared}" if few else
+            ROUND[0] * one.returned + ROUND[1] * (one.compared - one.returned))
+    return (f'<span class="atl-dots{" few" if few else ""}" title="returns in {told}">'
+            f"{text}</span>")
 
 
 def badge(found: Sequence[Stability], href: str = "") -> str:

@@ -28,8 +28,9 @@ OWN = {
                   "hidden", "bars", "alone",
                   "layer", "head", "figures",
                   "metric", "over", "align", "state", "edit", "seed", "more", "cases"),
-    "comparison": ("view", "way", "runs", "axis", "births", "labels", "words", "concept", "by",
-                   "family", "figures"),
+    "comparison": ("view", "way", "strata", "feature", "other", "there", "prompt", "position",
+                   "kind", "target", "versus", "rank", "rivals", "bars", "withheld", "runs", "axis",
+                   "births", "labels", "words", "concept", "by", "family", "figures"),
     "collections": ("collection", "with", "tag", "part"),
     "runs": ("model", "kind", "released"),
     "method": (),
@@ -38,5 +39,6 @@ OWN = {
 EVERYWHERE = ("run", "step", "charts", "hash")
 """Parameters that every page reads: the run, the step, charts=tables for figures as tables, and
 the hash that a copied link carries."""
-OF_ONE_RUN = ("feature", "over", "like", "lasso", "page", "hash", "brush", "edit")
+OF_ONE_RUN = ("feature", "over", "like", "lasso", "page", "hash", "brush", "edit", "other",
+              "there")
 """Parameters that mean nothing in another run."""

@@ -10,6 +10,8 @@ import streamlit as st
 
 from atlas.gallery import Entry, listed
 from atlas.gallery import stored as stored_of
+from atlas.seed_ledger_store import stability_of_features
+from atlas.stability import Stability
 from pages.answers import at
 
 if TYPE_CHECKING:
@@ -57,6 +59,14 @@ def stored(
 ) -> "Explanation | None":
     """What the build of the run kept of a prompt: no language model is asked."""
     return stored_of(at(digest), run, prompt, position, ask, hidden)
+
+
+@st.cache_data(max_entries=128, show_spinner=False)
+def stability(
+    digest: str, run: str, features: tuple[int, ...]
+) -> dict[int, tuple[Stability, ...]]:
+    """What other seeds say of some features, in one question; empty where none was matched."""
+    return stability_of_features(at(digest), run, features)
 
 
 def explanation(

@@ -6,6 +6,8 @@ from pages import shared, views
 
 VIEWS = {
     "seeds": ("seeds", "pages.comparison_seeds"),
+    "pair": ("two features", "pages.comparison_pair"),
+    "prompt": ("one prompt", "pages.comparison_prompt"),
     "scales": ("scales", "pages.comparison_scales"),
     "instruments": ("instruments", "pages.comparison_instruments"),
 }

@@ -9,7 +9,7 @@ from atlas.attribution import layer_name
 from atlas.feature_labels import feature_labels
 from atlas.markup import Bar, Fact
 from pages import answers_inside as answers
-from pages import exporting, shared
+from pages import exporting, score, shared
 from pages.browse_map import CLICKS
 from pages.seen import Seen
 
@@ -107,10 +107,12 @@ def _draw_layer(seen: Seen, found: "Layers", layer: int, blocks: int) -> None:
     if ledger.gate or seen.anyway:
         named = ledger.features[:NAMED].tolist()
         names = feature_labels(seen.view.store, seen.view.run, named)
+        dots = score.badges(seen.view, named)
         for f, value in zip(named, ledger.contributions, strict=False):
             lines.append(Bar(
                 names.get(f, ""), float(value), "feature", note=f"#{f}",
                 href=shared.href("feature", seen.view, feature=f), title=names.get(f, ""),
+                badge=dots.get(f, ""),
             ))
         rest = len(ledger.features) - NAMED
         if rest > 0:

@@ -4,7 +4,7 @@ from urllib.parse import urlencode
 
 import streamlit as st
 
-from atlas import strips
+from atlas import markup, strips
 from atlas.chance import chance_cosine
 from atlas.matches import NULLS, SCORES, WAYS, MatchInfo
 from atlas.records import FeatureCard, NeighbourList, RunCard
@@ -74,6 +74,8 @@ def draw_matches(view: shared.Here, card: FeatureCard) -> str:
         _counterpart(view, first[other], cards)
         for other in sorted(first, key=lambda other: (not _seed_of(view, other), other))
     ]))
+    st.html(markup.wrap(markup.link("side by side: evidence, lives and tokens of two", shared.href(
+        "comparison", view, view="pair", feature=card.info.feature))))
     return ""
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import streamlit as st
 
-from atlas import courses, ledger_figures, markup
+from atlas import courses, ledger_figures, markup, stability_markup
 from atlas.axes import position
 from atlas.coverage import Coverage, coverage, curve
 from atlas.decompose_markup import Line, limits
@@ -14,7 +14,7 @@ from atlas.markup import Bar, Fact
 from atlas.score_words import WORDS, formula
 from atlas.standing import Limit, margin_bin
 from atlas.standing import limits as limits_of
-from pages import decompose_ask, shared
+from pages import answers_decompose, decompose_ask, shared
 
 if TYPE_CHECKING:
     from atlas.live import Explanation, Row
@@ -232,16 +232,24 @@ def draw_ledger(view: shared.Here, row: "Row", show: bool) -> None:
     ))
 
 
+def badges(view: shared.Here, features: list[int]) -> dict[int, str]:
+    """In how many other seeds features return, as dots; empty where none was matched."""
+    told = answers_decompose.stability(view.store.digest, view.run, tuple(features))
+    return {feature: stability_markup.dots(one) for feature, one in told.items()}
+
+
 def _bars(view: shared.Here, row: "Row", show: bool) -> list[Bar]:
     ledger = row.ledger
     lines = [Bar("base: what all rows share", ledger.base, "base")]
     if show:
         named = ledger.features[:SHOWN]
         names = feature_labels(view.store, view.run, named.tolist())
+        dots = badges(view, named.tolist())
         lines += [
             Bar(
                 names[int(f)], float(value), "feature", note=f"#{int(f)}",
                 href=shared.href("feature", view, feature=int(f)), title=names[int(f)],
+                badge=dots.get(int(f), ""),
             )
             for f, value in zip(named, ledger.contributions, strict=False)
         ]
