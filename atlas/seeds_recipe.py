@@ -1,17 +1,31 @@
 """The numbers of the view of seeds as lines of Python."""
 
 
-def python_of(run: str, way: str) -> str:
+def python_of(run: str, way: str, by: str, convention: str) -> str:
     """Lines that give what the view draws, in the project's environment."""
     return (
-        "from atlas import seeds\n"
+        "from atlas import scales, seed_population, seed_strata, seeds\n"
         "from atlas.places import store_from_environment\n"
+        "from atlas.reorganisation import log_time\n"
         "from atlas.store import Store\n\n"
         "store = Store.open(store_from_environment())  # or the folder of a store\n"
-        f"run, way = {run!r}, {way!r}\n"
+        f"run, way, by, births = {run!r}, {way!r}, {by!r}, {convention!r}\n"
         "pairs = seeds.pairs_frame(store, run)\n"
-        "profiles = seeds.returned_by_profile(store, run, way)\n"
+        "whole = seed_strata.whole_of(store, run, way)\n"
+        "strata = seed_strata.strata_of(store, run, way, by, births)\n"
         "count, groups = seeds.shared_by_all(store, run, way, 24)\n"
         "alone, strongest = seeds.only_here(store, run, way, 12)\n"
-        "print(pairs, *profiles, count, alone, sep='\\n')\n"
+        "splits, merges = seeds.splits(store, run, way, 6)\n"
+        "print(pairs, whole, seed_strata.strata_frame(strata), count, alone, sep='\\n')\n\n"
+        "cards = seeds.seeds_of(store.runs(), store.run(run))\n"
+        "timed = [card for card in cards if not scales.no_time(card)]\n"
+        "born = [scales.births_of(store, card.run, births) for card in timed]\n"
+        "apart = seed_population.births_apart(\n"
+        "    [b.counts for b in born], [b.n_alive - b.n_born for b in born],\n"
+        "    log_time(store.run(run).steps))\n"
+        "profiles = seed_population.profiles_apart(\n"
+        "    [scales.profiles_of(store, card.run).found.counts for card in timed])\n"
+        "windows = seed_population.windows_apart(\n"
+        "    [card.window for card in timed if card.window is not None])\n"
+        "print(apart, *profiles, windows, sep='\\n')\n"
     )
