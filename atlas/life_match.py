@@ -23,8 +23,9 @@ from atlas.matching import Best, Found, Keep, Report, joined, largest, matches, 
 
 POINTS = 65
 """Even places of tau."""
-HELD = 2**23
-"""Similarities that are held at a time, in float64 a few times over: a quarter of a gigabyte."""
+HELD = 2**24
+"""Similarities that are held at a time, in float64 a few times over: half a gigabyte. Blocks this
+large go back to the system when they are freed; smaller ones stayed in its heap, 2 GB in all."""
 
 
 def lives(norms: np.ndarray, steps: np.ndarray) -> np.ndarray:
