@@ -62,3 +62,15 @@ class Diverged(AtlasError):
     """A training produced a loss or gradient that is not finite."""
 
     status = 9
+
+
+class Stopped(AtlasError):
+    """Work was asked to stop by a signal and did, with what it had kept.
+
+    Args:
+        message: what stopped and how it goes on. signal: number of the signal.
+    """
+
+    def __init__(self, message: str, signal: int):
+        super().__init__(message)
+        self.status = 128 + signal

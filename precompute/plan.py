@@ -29,7 +29,7 @@ from precompute.reader import Reading
 from precompute.stages import STAGES
 from precompute.trial import TEXT
 from precompute.trust import PRODUCTS, SAMPLE, STATES
-from trainer.crosscoder import CrosscoderRecipe
+from trainer.crosscoder_recipe import CrosscoderRecipe
 from trainer.language_model import LanguageModelRecipe
 from trainer.recipes import Recipe
 

@@ -28,7 +28,8 @@ from atlas.crosscoder import DEAD_RATE, Crosscoder, Quality, quality, standardiz
 from atlas.errors import InvalidValue, NotFound
 from atlas.tensor_files import read_json, round_rows, save_tensors, sha256, write_json
 from atlas.turnover import CONTROL, CONTROL_FACTS
-from trainer.crosscoder import CrosscoderRecipe, train_crosscoder
+from trainer.crosscoder import train_crosscoder
+from trainer.crosscoder_recipe import CrosscoderRecipe
 from trainer.demo import Report, token_counts
 
 SHUFFLE = (

@@ -40,7 +40,8 @@ from atlas.prism import normalise_rows
 from atlas.prism import quality as prism_quality
 from atlas.tensor_files import load_tensors, read_json, sha256, write_json
 from trainer import recipes
-from trainer.crosscoder import CrosscoderRecipe, train_crosscoder
+from trainer.crosscoder import train_crosscoder
+from trainer.crosscoder_recipe import CrosscoderRecipe
 from trainer.export import (
     export_model,
     hidden_states,

@@ -18,7 +18,7 @@ from typing import Any
 from atlas.errors import InvalidValue, NotFound
 from atlas.places import RECIPES
 from atlas.tensor_files import read_json
-from trainer.crosscoder import CrosscoderRecipe
+from trainer.crosscoder_recipe import CrosscoderRecipe
 from trainer.language_model import LanguageModelRecipe
 from trainer.prism import PrismRecipe
 

@@ -19,7 +19,8 @@ from atlas.turnover import CONTROL, CONTROL_FACTS, CONTROL_TENSORS
 from tests.tiny import EMBEDDING, LARGE_MODEL, PRISM, SEED0, STEPS, WIDTH, D, V
 from trainer import control
 from trainer.control import courses, fitted_rows, recipe_of, shuffled, train_control
-from trainer.crosscoder import CrosscoderRecipe, train_crosscoder
+from trainer.crosscoder import train_crosscoder
+from trainer.crosscoder_recipe import CrosscoderRecipe
 
 DIALS: dict[str, Any] = {
     "model": LARGE_MODEL, "matrix": "W_U", "d_sae": WIDTH, "seed": 0, "epochs": 3, "batch": 64,

@@ -8,15 +8,14 @@ import torch
 
 from atlas.crosscoder import quality, standardize
 from atlas.errors import Diverged
-from trainer.crosscoder import (
+from trainer.crosscoder import initial_weights, train_crosscoder
+from trainer.crosscoder_recipe import (
     CrosscoderRecipe,
-    TrainableCrosscoder,
-    crosscoder_losses,
+    RowOrder,
     rate_multiplier,
-    row_batches,
     sparsity_multiplier,
-    train_crosscoder,
 )
+from trainer.crosscoder_twin import TrainableCrosscoder, crosscoder_losses
 
 RECIPE = CrosscoderRecipe(model="m", matrix="W_U", d_sae=7, initial_threshold=0.3)
 
@@ -81,11 +80,17 @@ def test_threshold_gradient_is_the_straight_through_window():
 
 
 def test_initialisation_ties_the_encoder_and_repeats_the_head():
-    model = TrainableCrosscoder(3, 4, 7, 0.1, torch.Generator().manual_seed(0))
+    twin = TrainableCrosscoder(3, 4, 7, 0.1, torch.Generator().manual_seed(0), 0.5)
+    recipe = dataclasses.replace(RECIPE, transpose_factor=0.5, initial_threshold=0.1)
+    ours = initial_weights(recipe, 3, 4, torch.Generator().manual_seed(0))
+    encoder = ours.encoder.view(7, 3, 4).permute(1, 2, 0)
     for s in range(3):
-        assert torch.equal(model.W_E[s], model.W_D[s].T)
-        assert torch.equal(model.W_D[s], model.W_D[0])
-    assert float(model.W_D.detach().abs().max()) <= 1 / math.sqrt(7)
+        assert torch.equal(encoder[s], 0.5 * ours.W_D[s].T)
+        assert torch.equal(ours.W_D[s], ours.W_D[0])
+    assert float(ours.W_D.abs().max()) <= 1 / math.sqrt(7)
+    assert torch.equal(encoder, twin.W_E.detach())
+    assert torch.equal(ours.W_D, twin.W_D.detach())
+    assert torch.equal(ours.log_threshold, twin.log_threshold.detach())
 
 
 @pytest.mark.parametrize(
@@ -103,11 +108,24 @@ def test_sparsity_warmup_starts_at_zero():
 
 
 def test_each_epoch_visits_every_row_once():
-    batches = list(row_batches(10, 4, 2, torch.Generator().manual_seed(0)))
+    order = RowOrder(10, 4, torch.Generator().manual_seed(0))
+    batches = [order.at(step) for step in range(6)]
     assert [len(b) for b in batches] == [4, 4, 2, 4, 4, 2]
     first, second = torch.cat(batches[:3]), torch.cat(batches[3:])
     assert sorted(first.tolist()) == list(range(10)) == sorted(second.tolist())
     assert first.tolist() != second.tolist()
+
+
+@pytest.mark.parametrize("stopped", range(1, 9))
+def test_the_order_goes_on_after_any_step(stopped):
+    order = RowOrder(10, 4, torch.Generator().manual_seed(0))
+    whole = [order.at(step).tolist() for step in range(9)]
+    first = RowOrder(10, 4, torch.Generator().manual_seed(0))
+    for step in range(stopped):
+        first.at(step)
+    other = RowOrder(10, 4, torch.Generator().manual_seed(7))
+    other.restore(first.state())
+    assert [other.at(step).tolist() for step in range(stopped, 9)] == whole[stopped:]
 
 
 def planted(n_rows=600, d=16, k=3, features=12):

@@ -4,7 +4,7 @@ import pytest
 
 from atlas.errors import InvalidValue, NotFound
 from trainer import recipes
-from trainer.crosscoder import CrosscoderRecipe
+from trainer.crosscoder_recipe import CrosscoderRecipe
 from trainer.language_model import LanguageModelRecipe
 
 
