@@ -204,6 +204,10 @@ def _making(verb: Verb) -> None:
                            help=f"{words} (default: as torchrun or Slurm say)")
     build.add_argument("--force", action="store_true", help="compute finished stages anew")
     plan.add_argument("--json", action="store_true", help="print JSON for programs")
+    plan.add_argument("--train", action="store_true",
+                      help="the training of a released run, instead of fetching it")
+    plan.add_argument("--set", dest="settings", action="append", type=setting, default=[],
+                      metavar="KEY=VALUE", help="the training with a changed dial; repeatable")
     match = verb("match", "say which features of a run return in others, into the store",
                  f"match {EXAMPLE_RUN} {EXAMPLE_OTHER}", "match:run")
     match.add_argument("runs", metavar="RUN", nargs="+",

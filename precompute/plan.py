@@ -5,7 +5,6 @@ is stated with every plan and is right to a factor of about two.
 """
 
 import os
-import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,8 +13,6 @@ import torch
 
 from atlas.artifacts import RunFolder, snapshot_path
 from atlas.dense import OVERSAMPLE, RANK
-from atlas.errors import NotFound
-from atlas.places import DEMO, model_path
 from atlas.schema import PROMOTED
 from atlas.screening import screen_type
 from atlas.tensor_files import TensorFile
@@ -29,9 +26,6 @@ from precompute.reader import Reading
 from precompute.stages import STAGES
 from precompute.trial import TEXT
 from precompute.trust import PRODUCTS, SAMPLE, STATES
-from trainer.crosscoder_recipe import CrosscoderRecipe
-from trainer.language_model import LanguageModelRecipe
-from trainer.recipes import Recipe
 
 CPU_SPEED = 70e9
 """Operations a second of one core in a float32 product of this size (measured: 70 to 85)."""
@@ -83,12 +77,16 @@ class Stage:
     parts_done: int = 0
     """Of a stage that is a list of parts, how many are there."""
     parts: int = 1
+    told: float | None = None
+    """Seconds, where they are not a matter of the speeds here."""
 
     @property
     def seconds(self) -> float:
         """Assumed time on this machine's CPU for what is not done; 0 when all is."""
         if self.done:
             return 0.0
+        if self.told is not None:
+            return self.told
         speed = ROUGH_SPEED if self.rough and multiplies_roughly() else CPU_SPEED
         work = (self.flops / speed + self.core_seconds) / cores()
         return OVERHEAD + work * (1 - min(self.parts_done / max(self.parts, 1), 1))
@@ -280,53 +278,6 @@ def _is_current(store: Path, folder: RunFolder) -> bool:
 def _stage(shape: Shape, folder: Path, name: str, up_to_date: bool) -> Stage:
     done, count = done_and_all(folder, name)
     return shape.stage(name, up_to_date or done >= count, (done, count))
-
-
-# --- a run that would be trained -----------------------------------------------------------------
-
-
-def plan_training(recipe: Recipe, store: Path) -> Plan:
-    """The plan of a run that is not here but has a recipe."""
-    dials = recipe.dials
-    if isinstance(dials, LanguageModelRecipe):
-        return Plan(recipe.name, store, (), (Stage("pretrain", False, _pretrain_flops(dials)),),
-                    disk_bytes=0, memory_bytes=int(1e9))
-    model = _snapshots_of(store if model_path(store, dials.model).is_dir() else DEMO, dials.model)
-    crosscoder = isinstance(dials, CrosscoderRecipe)
-    n = len(model.steps) if crosscoder else 1
-    l0 = 40.0 if crosscoder else float(dials.k)
-    shape = Shape(n, model.rows, model.d_model, dials.d_sae, l0)
-    passes = dials.epochs if crosscoder else dials.steps * dials.batch / model.rows
-    work = 6 * shape.product * passes if crosscoder else 3 * shape.product * passes
-    stages = (Stage("train", False, work),
-              *(shape.stage(name) for name in STAGES))
-    return Plan(recipe.name, store, (), stages, shape.disk_bytes, 3 * shape.memory_bytes,
-                "not here: build trains it first")
-
-
-@dataclass(frozen=True)
-class _Snapshots:
-    steps: list[int]
-    rows: int
-    d_model: int
-
-
-def _snapshots_of(store: Path, label: str) -> _Snapshots:
-    name = f"readout-atlas/{label}"
-    paths = sorted((store / "snapshots").glob(f"{name.replace('/', '_')}_step*_wu.safetensors"))
-    if not paths or not model_path(store, label).is_dir():
-        raise NotFound(
-            f"{store} holds no language model {label}; train it with "
-            f"`readout-atlas train models/{label} --store {shlex.quote(str(store))}`"
-        )
-    rows, d_model = TensorFile(paths[0]).shape("W_U")
-    return _Snapshots([int(p.name.split("_step")[1].split("_")[0]) for p in paths], rows, d_model)
-
-
-def _pretrain_flops(dials: LanguageModelRecipe) -> float:
-    """6 operations per weight and token, of body and head."""
-    weights = 12 * dials.layers * dials.hidden_size**2 + dials.vocabulary * dials.hidden_size
-    return 6.0 * weights * dials.steps * dials.batch * dials.context
 
 
 def total(plans: Iterable[Plan]) -> tuple[int, int, float]:

@@ -23,6 +23,7 @@ from trainer.heads import Heads
 from trainer.joint_step import JointStep, Penalty, Weights
 from trainer.loop import Loop, Report, StepFigures, silent
 from trainer.rows import ResidentRows, Rows
+from trainer.shared_code import SharedCodeTraining
 
 
 def initial_weights(
@@ -125,6 +126,14 @@ class CrosscoderTraining:
         return Crosscoder(*(part.cpu() for part in parts))
 
 
+def training_of(
+    rows: Rows, recipe: CrosscoderRecipe, heads: Heads | None = None
+) -> CrosscoderTraining | SharedCodeTraining:
+    """The training of a recipe's kind."""
+    kind = CrosscoderTraining if recipe.activation == "jumprelu" else SharedCodeTraining
+    return kind(rows, recipe, heads)
+
+
 def train_crosscoder(
     x: Tensor, recipe: CrosscoderRecipe, report: Callable[[str], None] = silent
 ) -> Crosscoder:
@@ -138,6 +147,6 @@ def train_crosscoder(
     Raises:
         Diverged: the loss is no longer finite, or nothing fires any more.
     """
-    training = CrosscoderTraining(ResidentRows(x), recipe)
+    training = training_of(ResidentRows(x), recipe)
     Loop(training, f"crosscoder over {recipe.model} {recipe.matrix}", Report(report)).run()
     return training.trained()

@@ -4,18 +4,13 @@ Each stage is skipped when its result is there, so a killed command continues. I
 trainings run side by side, one thread each: the models are too small for two threads to pay.
 """
 
-import dataclasses
 import multiprocessing
 import os
-import platform
 import shutil
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -25,23 +20,23 @@ from torch import Tensor
 from atlas.artifacts import (
     RunFolder,
     load_snapshot,
-    load_snapshots,
-    read_crosscoder,
     read_prism,
-    read_run,
-    snapshot_path,
-    write_crosscoder,
     write_prism,
 )
-from atlas.crosscoder import quality, standardize
 from atlas.errors import NotFound
 from atlas.places import DEMO, model_path, run_path
 from atlas.prism import normalise_rows
 from atlas.prism import quality as prism_quality
-from atlas.tensor_files import load_tensors, read_json, sha256, write_json
+from atlas.tensor_files import load_tensors, read_json, write_json
 from trainer import recipes
-from trainer.crosscoder import train_crosscoder
 from trainer.crosscoder_recipe import CrosscoderRecipe
+from trainer.dictionaries import (
+    How,
+    as_recorded,
+    finish,
+    is_finished,
+    train_crosscoder_run,
+)
 from trainer.export import (
     export_model,
     hidden_states,
@@ -50,8 +45,11 @@ from trainer.export import (
     save_token_counts,
 )
 from trainer.language_model import LanguageModelRecipe, pretrain
-from trainer.prism import PrismRecipe, train_prism
+from trainer.loop import Report as Lines
+from trainer.prism import train_prism
+from trainer.prism_recipe import PrismRecipe
 from trainer.recipes import Recipe
+from trainer.snapshots import Snapshots
 from trainer.tokens import source_counts, token_stream, train_tokenizer
 
 CORPUS = DEMO / "corpus.jsonl.xz"
@@ -140,18 +138,16 @@ def train(recipe: Recipe, store: Path, report: Report) -> Path:
         label = recipe.name.removeprefix("models/")
         return _train_language_model(label, recipe.dials, store, report)
     folder = run_path(store, recipe.name)
-    if (folder / "provenance.json").exists():
-        recorded = read_run(folder).config["training"]
-        if recorded == _plain(recipe.dials):
-            report("already trained")
-            return folder
+    if is_finished(folder, recipe.dials):
+        report("already trained")
+        return folder
     if not model_path(store, recipe.dials.model).joinpath("history.json").exists():
         raise NotFound(
             f"{store} holds no language model {recipe.dials.model}; train it with "
             f"`readout-atlas train models/{recipe.dials.model} --store {store}`"
         )
     if isinstance(recipe.dials, CrosscoderRecipe):
-        _train_crosscoder(recipe.name, recipe.dials, store, folder, report)
+        _train_crosscoder(recipe.name, recipe.dials, store, report)
     else:
         _train_prism(recipe.name, recipe.dials, store, folder, report)
     return folder
@@ -172,36 +168,16 @@ def _train_language_model(
     return folder
 
 
-def _plain(dials: Any) -> dict[str, Any]:
-    """Dials as JSON gives them back."""
-    return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(dials).items()}
-
-
 def _train_crosscoder(
-    run: str, dials: CrosscoderRecipe, store: Path, folder: Path, report: Report
+    run: str, dials: CrosscoderRecipe, store: Path, report: Report
 ) -> None:
-    steps = list(_kept_steps(store, dials.model))
-    name = model_name(dials.model)
-    raw = load_snapshots(store, name, steps, dials.matrix)
-    _, x = standardize(raw)
-    rows = torch.ones(x.shape[1], dtype=torch.bool)
+    snapshots = Snapshots(store, dials.model, model_name(dials.model), dials.matrix,
+                          tuple(_kept_steps(store, dials.model)))
+    fitted = None
     if dials.min_count:
-        rows = token_counts(store, dials.model) >= dials.min_count
-        report(f"training on {int(rows.sum())} of {len(rows)} rows")
-    began = time.monotonic()
-    trained = train_crosscoder(x[:, rows], dials, report)
-    seconds = time.monotonic() - began
-    write_crosscoder(folder / "dictionary.safetensors", trained, rounded=True)
-    config = {
-        "run": run, "model": dials.model, "model_name": name, "matrix": dials.matrix,
-        "kind": "crosscoder" if len(steps) > 1 else "sae", "steps": steps, "seed": dials.seed,
-        "config": {"act_fn": "jumprelu", "d_sae": dials.d_sae, "d_model": x.shape[2], "k": None},
-        "training": _plain(dials), "input_preprocess": "center_scale",
-    }
-    write_json(folder / "config.json", config)
-    inputs = [snapshot_path(store, name, s, dials.matrix) for s in steps]
-    written = RunFolder(folder, config, {}, {})
-    _finish(store, folder, inputs, dials.seed, seconds, quality(read_crosscoder(written), x))
+        fitted = token_counts(store, dials.model) >= dials.min_count
+        report(f"training on {int(fitted.sum())} of {len(fitted)} rows")
+    train_crosscoder_run(run, dials, snapshots, Lines(report), How(rounded=True), fitted)
 
 
 def _train_prism(run: str, dials: PrismRecipe, store: Path, folder: Path, report: Report) -> None:
@@ -221,36 +197,14 @@ def _train_prism(run: str, dials: PrismRecipe, store: Path, folder: Path, report
         "run": run, "model": dials.model, "model_name": name, "matrix": "W_U", "kind": "prism",
         "steps": steps[-1:], "seed": dials.seed,
         "config": {"act_fn": "topk", "d_sae": dials.d_sae, "d_model": W.shape[1], "k": dials.k},
-        "training": _plain(dials), "input_preprocess": "center_normalise",
+        "training": as_recorded(dials), "input_preprocess": "center_normalise",
     }
     write_json(folder / "config.json", config)
-    inputs = [snapshot_path(store, name, steps[-1], "W_U")]
+    snapshots = Snapshots(store, dials.model, name, "W_U", (steps[-1],))
     written = RunFolder(folder, config, {}, {})
     prism = read_prism(written)
     measured = prism_quality(prism, normalise_rows(W, prism.row_mean)[0])
-    _finish(store, folder, inputs, dials.seed, seconds, measured)
-
-
-def _finish(
-    store: Path, folder: Path, inputs: list[Path], seed: int, seconds: float, measured: Any
-) -> None:
-    """Record what was measured on the weights as written, and where they came from.
-
-    Provenance is written last: a folder without it is not finished.
-    """
-    metrics = {
-        k: v.tolist() if isinstance(v, Tensor) else v
-        for k, v in dataclasses.asdict(measured).items()
-    }
-    write_json(folder / "metrics.json", metrics | {"seconds": round(seconds, 1)})
-    write_json(folder / "provenance.json", {
-        "inputs": {str(p.relative_to(store)): sha256(p) for p in inputs},
-        "weights": sha256(folder / "dictionary.safetensors"),
-        "versions": {p: version(p) for p in ("torch", "transformers", "safetensors", "numpy")},
-        "python": platform.python_version(),
-        "seed": seed, "seconds": round(seconds, 1), "threads": torch.get_num_threads(),
-        "device": "cpu", "created": datetime.now(UTC).isoformat(timespec="seconds"),
-    })
+    finish(folder, snapshots, dials.seed, seconds, measured, torch.device("cpu"))
 
 
 def _kept_steps(store: Path, label: str) -> list[int]:

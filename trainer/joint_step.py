@@ -103,8 +103,8 @@ class JointStep:
             reduce: over processes.
             lists: whether to work on lists; decided by density unless told.
             half: the full products take inputs rounded to bfloat16. Which features fire is then
-                decided in float32 all the same where lists are used (a named approximation remains
-                in the threshold's gradient), and in bfloat16 where not.
+                decided in float32 all the same on a CPU, where a named approximation remains in the
+                threshold's gradient; on an accelerator it is decided in bfloat16.
             micro: rows that full matrices are worked on at once; all unless told.
         """
         self.w, self.x, self.penalty = weights, x, penalty
@@ -118,6 +118,9 @@ class JointStep:
         self.threshold = weights.log_threshold.exp()
         self.p = self._encode()
         self.at = self._listed(lists)
+        if self.half and self.at is None and x.device.type == "cpu":
+            self.half = False  # rounded inputs without the second look would move the gates
+            self.p = self._encode()
 
     def _encode(self) -> Tensor:
         bias = self.w.b_E.sum(0)

@@ -19,13 +19,12 @@ import torch
 from torch import Tensor
 
 from atlas.errors import Diverged, OutOfMemory, Stopped
+from atlas.training_log import METRICS, read_metrics
 from trainer.checkpoint import Checkpoint
 from trainer.heads import Heads
 
 COLLAPSED = 20
 """Steps in a row at which nothing fires, after which a training has collapsed."""
-METRICS = "metrics.jsonl"
-"""Figures of a training while it goes on, a line at a time."""
 
 
 def silent(_: str) -> None:
@@ -326,12 +325,3 @@ def cut_back(path: Path, step: int) -> None:
     staged = path.with_name(path.name + ".tmp")
     staged.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf8")
     staged.replace(path)
-
-
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Lines of figures, oldest first; one that is still being written is left out."""
-    lines = []
-    for text in path.read_text(encoding="utf8").splitlines():
-        with contextlib.suppress(json.JSONDecodeError):
-            lines.append(json.loads(text))
-    return lines

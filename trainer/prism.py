@@ -1,92 +1,309 @@
-"""Train a TopK readout prism over one finished W_U (prism-method sections 2 and 3).
+"""Train a readout prism over one finished W_U (prism-method sections 2 and 3).
 
-The released trainer lacks what its own description names; the description is followed here:
-row-seeded initialisation, warm-up then cosine, and the prism penalty ramped in over the last
-30 % of the steps (section 3.2). Marked unknown there and chosen here: a warm-up of 5 %, an
-encoder tied to the decoder at the start.
+The dials are in `trainer.prism_recipe`, the six encoders in `trainer.prism_codes`, the loss in
+`trainer.prism_losses`, what keeps a long run safe in `trainer.loop`.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from atlas.errors import Diverged
-from atlas.prism import Prism, normalise_rows
+from atlas.errors import InvalidValue
+from atlas.prism import ARCHITECTURES, COUNTED, Prism, normalise_rows
+from trainer.heads import Heads
+from trainer.loop import Loop, Report, StepFigures, silent
+from trainer.prism_codes import (
+    Averages,
+    initial_averages,
+    initial_weights,
+    of_batch,
+    pays,
+    preactivation,
+)
+from trainer.prism_losses import Asked, logit_loss, row_losses
+from trainer.prism_recipe import (
+    CONTROLLED,
+    TARGETS,
+    PrismRecipe,
+    learning_rate,
+    penalty_weight,
+    row_weights,
+)
+
+SHORTEST = 1e-6
+"""Length up to which a hidden state counts as padding (section 3.3)."""
 
 
-@dataclass(frozen=True)
-class PrismRecipe:
-    """The dials of one prism; defaults are the converged-finalist values (section 3.1)."""
+@dataclass(frozen=True, eq=False)
+class Controller:
+    """The L0 controller of section 3.5: the sparsity coefficient follows the L0 that is measured.
 
-    model: str
-    """Label of the language model whose last W_U is factorised."""
-    d_sae: int
-    k: int
-    """Features kept per row; part of the trained object."""
-    seed: int = 0
-    steps: int = 20_000
-    batch: int = 4096
-    """Rows per step."""
-    learning_rate: float = 1e-3
-    rate_warmup: float = 0.05
-    final_share: float = 0.1
-    """Learning rate at the end, as a share of the peak (cosine)."""
-    weight_decay: float = 1e-4
-    code_l2: float = 1e-6
-    prism_penalty: float = 1e-3
-    """Weight of the relative error of selected logits, reached at the last step."""
-    prism_delay: float = 0.7
-    """Share of the steps before the penalty begins to rise."""
-    frequent_share: float = 0.5
-    """Share of each batch drawn by how often a row is a hidden state's top target."""
-    hidden_states: int = 2048
-    """Hidden states of the language model that the penalty and the sampling use."""
+    A step's L0 counts from the step after it on; in the shipped trainer it counts at once.
+    """
+
+    coefficient: Tensor
+    """()."""
+    l0: Tensor
+    """() running average."""
+
+    def after(self, recipe: PrismRecipe, done: int, l0: Tensor) -> "Controller":
+        """As it stands after a step; `done` were taken before."""
+        if recipe.target_l0 is None:
+            return self
+        average = l0 if done == 0 else 0.9 * self.l0 + 0.1 * l0
+        step = done + 1
+        if step <= recipe.control_warmup or step % 10:
+            return Controller(self.coefficient, average)
+        error = ((average - recipe.target_l0) / recipe.target_l0).clamp(-0.3, 0.3)
+        most = 0.01 if recipe.architecture == "jumprelu" else 0.05
+        return Controller((self.coefficient * (0.2 * error).exp()).clamp(1e-8, most), average)
 
 
-def top_k_code(x: Tensor, encoder: Tensor, bias: Tensor, k: int) -> Tensor:
-    """Dense (B, D) code: ReLU, then the k largest entries of each row."""
-    u = torch.relu(x @ encoder.T + bias)
-    values, indices = u.topk(min(k, u.shape[1]), dim=1)
-    return torch.zeros_like(u).scatter(1, indices, values)
+class PrismTraining:
+    """One prism under training, for `trainer.loop.Loop`.
+
+    Args:
+        W: (V, d) raw rows of the unembedding matrix; worked on in float32 unless it is float64.
+        hidden: (n, d) hidden states that enter the head; may be empty where neither penalty nor
+            sampling asks for them.
+        recipe: dials.
+        device: where the work is done; where W is unless told.
+        heads: must be alone; a prism is trained by one process.
+
+    Raises:
+        InvalidValue: rows or hidden states that are of other shapes, not finite, or of length 0.
+    """
+
+    def __init__(self, W: Tensor, hidden: Tensor, recipe: PrismRecipe,
+                 device: torch.device | None = None, heads: Heads | None = None):
+        check(W, hidden, recipe)
+        self.recipe, self.heads = recipe, heads or Heads()
+        if self.heads.world > 1:
+            raise InvalidValue("a prism is trained by one process; start it without torchrun")
+        self.device = device or W.device
+        W = W if W.dtype == torch.float64 else W.float()
+        hidden = hidden.to(W.dtype)
+        x, self.mean, self.norms = (t.to(self.device) for t in normalise_rows(W))
+        self.x, self.W, self.hidden = x, W.to(self.device), hidden.to(self.device)
+        self.generator = torch.Generator().manual_seed(recipe.seed)
+        self.weights = {
+            name: value.to(self.device).requires_grad_()
+            for name, value in initial_weights(recipe, x.cpu(), self.generator).items()
+        }
+        self.averages = initial_averages(recipe.architecture, x)
+        self.optimizer = torch.optim.AdamW(
+            list(self.weights.values()), lr=recipe.learning_rate,
+            weight_decay=recipe.weight_decay, fused=True)
+        targets = top_targets(self.hidden, self.W)
+        self.targets = targets[:, : recipe.prism_top_n]
+        self.sampling = row_weights(recipe, targets, len(W)).cpu()
+        start = x.new_tensor(recipe.sparsity)
+        self.controller = Controller(start, x.new_zeros(()))
+        self.lists = pays(recipe, self.device)
+        self.total = recipe.steps
+        self.features, self.batch = recipe.d_sae, recipe.batch
+        self.epoch_steps = math.ceil(len(W) / recipe.batch)
+        self.micro: int | None = None
+        """Rows of a batch that are worked on at once; all unless memory ran out."""
+        self._drawn: tuple[int, Tensor, Tensor, Tensor] | None = None
+
+    # --- one step --------------------------------------------------------------------------------
+
+    def step(self, done: int) -> StepFigures:
+        """One step, its gradients worked out; `done` were taken before."""
+        recipe = self.recipe
+        rows, states, ranks = self._draw(done)
+        self.optimizer.zero_grad(set_to_none=True)
+        x = self.x[rows]
+        found = self._found(x, self.averages)
+        like = x.new_zeros
+        loss, reconstruction, sparsity, squared = (like(()) for _ in range(4))
+        fired, averages = like(self.features), self.averages
+        for part in self._parts(len(x)):
+            losses = row_losses(self.weights, x[part], recipe, self.controller.coefficient,
+                                self.averages, self.lists, found)
+            share = len(x[part]) / len(x)
+            (losses.total * share).backward()
+            averages = losses.averages
+            loss += losses.total.detach() * share
+            reconstruction += losses.reconstruction * share
+            sparsity += losses.sparsity * share
+            squared += losses.squared
+            fired += losses.code.fired()
+        weight, penalty = penalty_weight(recipe, done), like(())
+        if weight > 0:
+            penalty, averages = self._penalty(weight, states, ranks, averages)
+        l0 = fired.sum() / len(x)
+
+        def move() -> None:
+            self._move(done)
+            self.averages = averages
+            self.controller = self.controller.after(recipe, done, l0)
+
+        terms = {"loss": loss + weight * penalty, "reconstruction": reconstruction,
+                 "penalty": penalty, "l0": l0, "unexplained": squared / x.square().sum()}
+        if recipe.architecture in (*CONTROLLED, "gated"):
+            terms |= {"sparsity": sparsity, "coefficient": self.controller.coefficient}
+        return StepFigures(terms, fired, len(x), move)
+
+    def _draw(self, done: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Rows (B,) of a step, its hidden states (m,) and the ranks (m,) of their tokens; the same
+        ones if the step has to be taken again.
+        """
+        if self._drawn is None or self._drawn[0] != done:
+            recipe, none = self.recipe, torch.zeros(0, dtype=torch.int64)
+            rows = torch.multinomial(
+                self.sampling, recipe.batch, replacement=True, generator=self.generator)
+            states = ranks = none
+            if penalty_weight(recipe, done) > 0:
+                size = (min(recipe.batch, len(self.hidden)),)
+                states = torch.randint(len(self.hidden), size, generator=self.generator)
+                among = self.targets.shape[1]
+                ranks = torch.zeros_like(states) if among == 1 else torch.randint(
+                    among, size, generator=self.generator)
+            self._drawn = done, rows, states, ranks
+        rows, states, ranks = (ids.to(self.device) for ids in self._drawn[1:])
+        return rows, states, ranks
+
+    def _parts(self, rows: int) -> Iterator[slice]:
+        step = min(self.micro or rows, rows)
+        return (slice(first, min(first + step, rows)) for first in range(0, rows, step))
+
+    def _found(self, x: Tensor, averages: Averages) -> Tensor | None:
+        """What parts of these rows need to know of all of them; None if there is one part."""
+        if not self.micro or self.micro >= len(x):
+            return None
+        with torch.no_grad():
+            return of_batch(self.recipe, averages, (
+                preactivation(self.weights, x[part], self.recipe.architecture)
+                for part in self._parts(len(x))), len(x))
+
+    def _penalty(self, weight: float, states: Tensor, ranks: Tensor,
+                 averages: Averages) -> tuple[Tensor, Averages]:
+        """The error of asked logits, its gradients worked out, and the averages after it."""
+        token, hidden = self.targets[states, ranks], self.hidden[states]
+        asked = Asked(hidden, self.x[token], self.norms[token], (hidden * self.W[token]).sum(1))
+        found = self._found(asked.x, averages)
+        penalty, after = asked.x.new_zeros(()), averages
+        for part in self._parts(len(states)):
+            few = asked.part(part)
+            error, after = logit_loss(self.weights, few, self.mean, self.recipe, averages,
+                                      self.lists, found)
+            share = len(few.x) / len(states)
+            (error * (weight * share)).backward()
+            penalty += error.detach() * share
+        return penalty, after
+
+    def _move(self, done: int) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.recipe, done)
+        torch.nn.utils.clip_grad_norm_(self.weights.values(), self.recipe.gradient_clip)
+        self.optimizer.step()
+        if self.recipe.architecture != "jumprelu":
+            with torch.no_grad():
+                decoder = self.weights["decoder"]
+                decoder /= decoder.norm(dim=1, keepdim=True).clamp_min(1e-8)
+
+    # --- what resuming needs ---------------------------------------------------------------------
+
+    def state(self) -> dict[str, Tensor]:
+        """By name: weights, averages, controller, generator and moments."""
+        moments = {
+            f"adamw.{name}.{key}": value
+            for name, weight in self.weights.items()
+            for key, value in self.optimizer.state.get(weight, {}).items()
+        }
+        return {
+            **{name: value.detach() for name, value in self.weights.items()},
+            **{f"average.{name}": value for name, value in self.averages.items()},
+            "controller.coefficient": self.controller.coefficient,
+            "controller.l0": self.controller.l0,
+            "generator": self.generator.get_state(), **moments,
+        }
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Take up what `state` gave."""
+        with torch.no_grad():
+            for name, value in self.weights.items():
+                value.copy_(state[name])
+        self.averages = {name: state[f"average.{name}"].to(value.device)
+                         for name, value in self.averages.items()}
+        self.controller = Controller(*(state[f"controller.{name}"].to(self.device)
+                                       for name in ("coefficient", "l0")))
+        self.generator.set_state(state["generator"])
+        self._drawn = None
+        moments: dict[int, dict[str, Tensor]] = {}
+        for i, name in enumerate(self.weights):
+            prefix = f"adamw.{name}."
+            own = {key.removeprefix(prefix): value for key, value in state.items()
+                   if key.startswith(prefix)}
+            if own:
+                moments[i] = own
+        self.optimizer.load_state_dict(
+            {"state": moments, "param_groups": self.optimizer.state_dict()["param_groups"]})
+
+    def trained(self) -> Prism:
+        """The prism as it stands; k is D where the architecture does not count (section 2)."""
+        recipe = self.recipe
+        known = self.weights | self.averages
+        parts = {name: known[name] for name in ARCHITECTURES[recipe.architecture]}
+        counted = recipe.architecture in (*COUNTED, "batch_topk")
+        rest = {"row_mean": self.mean, "row_norms": self.norms}
+        return Prism(
+            k=recipe.k if counted else recipe.d_sae, architecture=recipe.architecture,
+            **{name: value.detach().clone().cpu() for name, value in (
+                {n: self.weights[n] for n in ("encoder", "bias", "decoder")} | rest | parts
+            ).items()},
+        )
 
 
-def learning_rate(recipe: PrismRecipe, step: int) -> float:
-    """Linear warm-up, then cosine to `final_share` of the peak (section 3.2)."""
-    warm = max(1, int(recipe.rate_warmup * recipe.steps))
-    if step < warm:
-        return recipe.learning_rate * (step + 1) / warm
-    u = (step - warm) / max(1, recipe.steps - warm)
-    low = recipe.final_share
-    return recipe.learning_rate * (low + (1 - low) * 0.5 * (1 + math.cos(math.pi * u)))
+def check(W: Tensor, hidden: Tensor, recipe: PrismRecipe) -> None:
+    """Refuse what cannot be trained on; the arguments are those of `PrismTraining`."""
+    what = f"prism over {recipe.model}"
+    for name, rows in (("W", W), ("the hidden states", hidden)):
+        if rows.ndim != 2:
+            raise InvalidValue(f"{what}: {name} must be a matrix, not of shape "
+                               f"{tuple(rows.shape)}")
+    if W.shape[1] != hidden.shape[1]:
+        raise InvalidValue(
+            f"{what}: rows of W are {W.shape[1]} wide and hidden states {hidden.shape[1]}; take "
+            "both from one language model")
+    if len(W) < 2:
+        raise InvalidValue(f"{what}: W has {len(W)} rows; a prism needs two")
+    asked = recipe.prism_penalty > 0 or recipe.row_sampling != "uniform"
+    if asked and not len(hidden):
+        raise InvalidValue(f"{what}: there are no hidden states; give some, or train without with "
+                           "--set prism_penalty=0 --set row_sampling=uniform")
+    for name, rows in (("row {} of W", W), ("hidden state {}", hidden)):
+        _refuse(what, name, "is not finite; make it anew", ~rows.isfinite().all(dim=1))
+    _refuse(what, "hidden state {}", "has a length of 0, so it is padding; leave it out",
+            hidden.norm(dim=1) <= SHORTEST)
 
 
-def penalty_weight(recipe: PrismRecipe, step: int) -> float:
-    """0 for the first `prism_delay` of the steps, then linear to `prism_penalty`."""
-    start = recipe.prism_delay * recipe.steps
-    return recipe.prism_penalty * max(0.0, (step - start) / max(1.0, recipe.steps - start))
+def _refuse(what: str, name: str, why: str, bad: Tensor) -> None:
+    at = bad.nonzero()
+    if len(at):
+        raise InvalidValue(f"{what}: {name.format(int(at[0]))} {why} ({len(at)} are like it)")
 
 
-def seeded_rows(x: Tensor, width: int, generator: torch.Generator) -> Tensor:
-    """`width` rows of x as unit directions, without replacement while there are enough."""
-    order = torch.randperm(x.shape[0], generator=generator)
-    if width <= x.shape[0]:
-        return x[order[:width]].clone()
-    extra = torch.randint(x.shape[0], (width - x.shape[0],), generator=generator)
-    noise = 0.02 * torch.randn(len(extra), x.shape[1], generator=generator)
-    return F.normalize(torch.cat([x[order], x[extra] + noise]), dim=1)
+def top_targets(hidden: Tensor, W: Tensor) -> Tensor:
+    """(n, 8) tokens with the largest logits of each hidden state, the largest first."""
+    most = min(TARGETS, len(W))
+    if not len(hidden):
+        return torch.zeros(0, most, dtype=torch.int64, device=W.device)
+    return torch.cat([(h @ W.T).topk(most, dim=1).indices for h in hidden.split(2048)])
 
 
 def train_prism(
     W: Tensor,
     hidden: Tensor,
     recipe: PrismRecipe,
-    report: Callable[[str], None] = lambda line: None,
+    report: Callable[[str], None] = silent,
 ) -> Prism:
-    """Fit a prism to the rows of W.
+    """Fit a prism to the rows of W in one go, without a checkpoint.
 
     Args:
         W: (V, d) raw rows of the unembedding matrix.
@@ -95,49 +312,9 @@ def train_prism(
         report: receives a line about ten times in the run.
 
     Raises:
+        InvalidValue: as `PrismTraining`.
         Diverged: the loss is no longer finite.
     """
-    x, mean, norms = normalise_rows(W)
-    generator = torch.Generator().manual_seed(recipe.seed)
-    decoder = seeded_rows(x, recipe.d_sae, generator).requires_grad_()
-    encoder = decoder.detach().clone().requires_grad_()
-    bias = torch.zeros(recipe.d_sae).requires_grad_()
-    parameters = [decoder, encoder, bias]
-    optimizer = torch.optim.AdamW(
-        parameters, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
-    )
-    targets = (hidden @ W.T).topk(8, dim=1).indices
-    counts = torch.bincount(targets.flatten(), minlength=len(W)).clamp_min(1).double()
-    uniform = torch.full_like(counts, 1 / len(W))
-    sampling = recipe.frequent_share * counts / counts.sum() + (1 - recipe.frequent_share) * uniform
-    for step in range(recipe.steps):
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(recipe, step)
-        rows = torch.multinomial(sampling, recipe.batch, replacement=True, generator=generator)
-        code = top_k_code(x[rows], encoder, bias, recipe.k)
-        reconstruction = F.mse_loss(code @ decoder, x[rows])
-        loss = reconstruction + recipe.code_l2 * code.square().mean()
-        weight = penalty_weight(recipe, step)
-        if weight > 0:
-            picked = torch.randint(len(hidden), (recipe.batch,), generator=generator)
-            h, token = hidden[picked], targets[picked, 0]
-            decoded = top_k_code(x[token], encoder, bias, recipe.k) @ decoder
-            row = mean + norms[token].unsqueeze(1) * decoded
-            exact = (h * W[token]).sum(1)
-            error = (exact - (h * row).sum(1)) / exact.abs().clamp_min(1e-5)
-            loss = loss + weight * error.square().mean()
-        if not torch.isfinite(loss):
-            raise Diverged(
-                f"prism over {recipe.model} diverged at step {step} of {recipe.steps}; lower it "
-                f"with --set learning_rate={recipe.learning_rate / 2:g}"
-            )
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        with torch.no_grad():
-            decoder /= decoder.norm(dim=1, keepdim=True).clamp_min(1e-8)
-        if step % max(1, recipe.steps // 10) == 0 or step == recipe.steps - 1:
-            ev = 1 - reconstruction.item() * x.shape[1]
-            report(f"step {step + 1}/{recipe.steps}: EV of the batch {ev:.3f}")
-    return Prism(encoder.detach(), bias.detach(), decoder.detach(), recipe.k, mean, norms)
+    training = PrismTraining(W, hidden, recipe)
+    Loop(training, f"prism over {recipe.model}", Report(report)).run()
+    return training.trained()

@@ -1,33 +1,39 @@
-"""Recipes by name: files under `data/recipes/`, one per family of runs.
+"""Recipes by name: from a run id to everything that its training needs.
 
-A recipe file is `{"kind": ..., "runs": [...], "dials": {...}}`. Runs of one file differ only in
-what their id says (the seed). Changing a dial on the command line gives a run id of its own, so
-that a trial never overwrites a run of record.
+The files lie under `data/recipes/`, one per family of runs (`trainer.recipe_files`). Runs of one
+file differ only in what their id says. Changing a dial on the command line gives a run id of its
+own, so that a trial never overwrites a run of record.
 """
 
-import dataclasses
+import difflib
 import hashlib
 import json
 import re
-import types
-import typing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from atlas.errors import InvalidValue, NotFound
-from atlas.places import RECIPES
-from atlas.tensor_files import read_json
+from atlas.errors import AtlasError, InvalidValue, NotFound
+from atlas.inventory import ROWS as MODELS
+from atlas.inventory import released
 from trainer.crosscoder_recipe import CrosscoderRecipe
 from trainer.language_model import LanguageModelRecipe
-from trainer.prism import PrismRecipe
+from trainer.prism_recipe import PrismRecipe
+from trainer.recipe_files import (
+    PREPROCESSING,
+    RecipeFile,
+    dial_types,
+    from_json,
+    from_text,
+    nearest,
+    parts_of,
+    read_recipe_file,
+    recipe_files,
+    width_of,
+    written,
+)
 
 Dials = LanguageModelRecipe | CrosscoderRecipe | PrismRecipe
-KINDS: dict[str, type] = {
-    "language-model": LanguageModelRecipe,
-    "crosscoder": CrosscoderRecipe,
-    "prism": PrismRecipe,
-}
 
 
 @dataclass(frozen=True)
@@ -38,76 +44,144 @@ class Recipe:
     """Run id of a dictionary, or `models/<label>` of a language model."""
     kind: str
     dials: Dials
+    model_name: str | None = None
+    """Id of the language model on the hub, or `readout-atlas/<label>` of one that is trained here;
+    None of a language model."""
+    schedule: tuple[int, ...] | None = None
+    """Steps of the snapshots; None for all that the model's folder tells of, and of a prism for the
+    finished model."""
+    preprocessing: str | None = None
+    """`center_scale` of crosscoders and SAEs, `center_normalise` of prisms."""
+    chosen: dict[str, str] = field(default_factory=dict)
+    """Dial or aspect whose value the references do not tell -> why this one was taken."""
+    note: str = ""
+    file: Path | None = None
 
 
 def names() -> list[str]:
     """Every name that `resolve` knows, in the order of the files."""
-    return [run for path in sorted(RECIPES.rglob("*.json")) for run in read_json(path)["runs"]]
+    return [run for file in recipe_files() for run in file.runs]
 
 
 def resolve(name: str, overrides: dict[str, str] | None = None) -> Recipe:
     """The recipe of a run id, or of a recipe file given by its path.
 
     Args:
-        name: run id, `models/<label>`, or a path to a recipe file (its first run).
+        name: run id, released path, `models/<label>`, or a path to a recipe file (its first run).
         overrides: dial -> text, as typed after `--set`.
 
     Raises:
-        NotFound: no recipe has that name.
-        InvalidValue: an unknown dial, or a value that its type does not take.
+        NotFound: no recipe has that name; the nearest are told.
+        InvalidValue: an unknown dial, a value that its type does not take, one that cannot be, a
+            schedule or matrix that is not the id's.
     """
-    path, run = _find(name)
-    content = read_json(path)
-    cls = KINDS[content["kind"]]
-    dials = {k: tuple(v) if isinstance(v, list) else v for k, v in content["dials"].items()}
-    seed = re.search(r"seed(\d+)$", run)
-    if seed:
-        dials["seed"] = int(seed.group(1))
-    changed = {k: _parse(cls, k, v) for k, v in (overrides or {}).items()}
-    changed = {k: v for k, v in changed.items() if dials.get(k, _default(cls, k)) != v}
-    try:
-        recipe = cls(**(dials | changed))
-    except TypeError as error:
-        raise InvalidValue(f"{path}: {error}") from error
-    return Recipe(_renamed(run, changed), content["kind"], recipe)
+    file, run = _find(name)
+    changed = _changed(file, run, overrides or {})
+    told, rest = written(file, run, changed)
+    dials = _made(file, told, changed)
+    if told != run and not rest and _is_another(told, dials):
+        rest = changed
+    schedule, model_name = _schedule(file, told), _model_name(file, dials)
+    _check_id(file, told, dials, schedule)
+    if isinstance(dials, CrosscoderRecipe) and schedule is None and model_name in MODELS:
+        raise InvalidValue(f"{file.where}: {model_name} keeps more steps than any run reads; say "
+                           "which with a schedule")
+    return Recipe(
+        told + (f"-{_digest(rest)}" if rest else ""), file.kind, dials,
+        model_name, schedule, PREPROCESSING.get(file.kind),
+        {k: reason for k, reason in file.chosen.items() if k not in changed}, file.note, file.path,
+    )
 
 
-def _find(name: str) -> tuple[Path, str]:
-    for path in sorted(RECIPES.rglob("*.json")):
-        if name in read_json(path)["runs"]:
-            return path, name
+def _find(name: str) -> tuple[RecipeFile, str]:
     as_file = Path(name)
     if as_file.suffix == ".json" and as_file.is_file():
-        return as_file, read_json(as_file)["runs"][0]
-    known = ", ".join(names())
-    raise NotFound(f"no recipe is called {name!r}; known are {known}")
+        file = read_recipe_file(as_file)
+        return file, file.runs[0]
+    run = name.strip("/").removesuffix("/checkpoint.pt").removesuffix(".safetensors")
+    files = recipe_files()
+    for file in files:
+        if run in file.runs:
+            return file, run
+    known = [known for file in files for known in file.runs]
+    near = difflib.get_close_matches(run, known, n=3, cutoff=0.4)
+    hint = f"nearest: {', '.join(near)}" if near else (
+        "`readout-atlas runs --inventory` lists the released ones, data/recipes holds all")
+    raise NotFound(f"no recipe is called {name[:120]!r}; {hint}")
 
 
-def _default(cls: type, key: str) -> Any:
-    return {f.name: f.default for f in dataclasses.fields(cls)}[key]
+def _changed(file: RecipeFile, run: str, overrides: dict[str, str]) -> dict[str, Any]:
+    """Dials that the overrides move away from what the file and the id say."""
+    known = dial_types(file.made)
+    for key in overrides:
+        if key not in known:
+            raise InvalidValue(f"no dial is called {key!r}; {nearest(key, known)}")
+    values = {key: from_text(known[key], key, text) for key, text in overrides.items()}
+    before = _made(file, run, {}) if values else None
+    return {key: value for key, value in values.items() if getattr(before, key) != value}
 
 
-def _parse(cls: type, key: str, text: str) -> Any:
-    kinds = typing.get_type_hints(cls)
-    if key not in kinds:
-        raise InvalidValue(f"no dial is called {key!r}; known are {', '.join(sorted(kinds))}")
-    kind = kinds[key]
+def _made(file: RecipeFile, run: str, changed: dict[str, Any]) -> Dials:
+    """The dials of a run: of the file, then of the id, then what was changed."""
+    known, where = dial_types(file.made), file.where
+    for key in file.dials:
+        if key not in known:
+            raise InvalidValue(f"{where}: no dial is called {key!r}; {nearest(key, known)}")
+    dials = {k: from_json(known[k], k, v, where) for k, v in file.dials.items()}
+    parts = parts_of(file, run)
+    own = {k: v for k, v in parts.items() if k in known}
+    if "factor" in parts:
+        label = (dials | own | changed).get("model", "")
+        own["d_sae"] = parts["factor"] * width_of(label, where)
+    twice = [k for k, v in own.items() if k in dials and k not in changed and dials[k] != v]
+    if twice and run in file.runs:
+        key = twice[0]
+        raise InvalidValue(
+            f"{where}: {key} is {dials[key]} among the dials and {own[key]} in {run}")
     try:
-        if isinstance(kind, types.GenericAlias):
-            return tuple(int(part) for part in text.split(","))
-        return kind(text)
-    except ValueError as error:
-        raise InvalidValue(f"{key} takes {kind.__name__}, not {text!r}") from error
+        return file.made(**(dials | own | changed))
+    except TypeError as error:
+        raise InvalidValue(f"{where}: {str(error).split('__init__() ')[-1]}") from error
+    except AtlasError as error:
+        raise type(error)(f"{'--set' if changed else where}: {error}") from error
 
 
-def _renamed(run: str, changed: dict[str, Any]) -> str:
-    """Seed and width are part of a run id; any other change is told by a short digest."""
-    changed = dict(changed)
-    if "seed" in changed:
-        run = re.sub(r"seed\d+$", f"seed{changed.pop('seed')}", run)
-    if "d_sae" in changed and "/d" in run:
-        run = re.sub(r"/d\d+/", f"/d{changed.pop('d_sae')}/", run)
-    if not changed:
-        return run
-    digest = hashlib.sha256(json.dumps(changed, sort_keys=True).encode()).hexdigest()[:6]
-    return f"{run}-{digest}"
+def _is_another(run: str, dials: Dials) -> bool:
+    """Whether a run of record has this id and other dials."""
+    for file in recipe_files():
+        if run in file.runs:
+            return _made(file, run, {}) != dials
+    return False
+
+
+def _schedule(file: RecipeFile, run: str) -> tuple[int, ...] | None:
+    step = parts_of(file, run).get("step")
+    return file.schedule if step is None else (step,)
+
+
+def _check_id(
+    file: RecipeFile, run: str, dials: Dials, schedule: tuple[int, ...] | None
+) -> None:
+    """Refuse a recipe that trains something else than its id says."""
+    matrix = re.search(r"/(W_U|W_E)/", run)
+    if matrix and getattr(dials, "matrix", matrix[1]) != matrix[1]:
+        raise InvalidValue(f"{file.where}: {run} is over {matrix[1]}, but matrix is {dials.matrix}")
+    heads = re.search(r"/cross-snapshot-(\d+)", run)
+    wanted = int(heads[1]) if heads else 1 if re.search(r"-saes/", run) else None
+    if schedule is not None and wanted not in (None, len(schedule)):
+        raise InvalidValue(f"{file.where}: {run} is over {wanted} snapshots, but its schedule has "
+                           f"{len(schedule)}")
+
+
+def _model_name(file: RecipeFile, dials: Dials) -> str | None:
+    if isinstance(dials, LanguageModelRecipe):
+        return None
+    if file.model_name is not None:
+        return file.model_name
+    known = {entry.model: entry.model_name for entry in released()}
+    return known.get(dials.model, f"readout-atlas/{dials.model}")
+
+
+def _digest(changed: dict[str, Any]) -> str:
+    """A few letters that tell one set of changed dials from another."""
+    return hashlib.sha256(json.dumps(changed, sort_keys=True).encode()).hexdigest()[:6]

@@ -37,6 +37,16 @@ class ResidentRows:
         self.device = device or x.device
         self._flat = x.permute(1, 0, 2).reshape(x.shape[1], -1).to(self.device)
 
+    @classmethod
+    def filled(cls, rows: "Rows", batch: int = 4096) -> "ResidentRows":
+        """All of some rows, brought over batch by batch: never twice in memory."""
+        one = cls.__new__(cls)
+        one.snapshots, one.d_model, one.device = rows.snapshots, rows.d_model, rows.device
+        one._flat = torch.empty(len(rows), rows.snapshots * rows.d_model, device=rows.device)
+        for ids in torch.arange(len(rows)).split(batch):
+            one._flat[ids[0] : ids[-1] + 1] = rows.take(ids)
+        return one
+
     def __len__(self) -> int:
         return len(self._flat)
 

@@ -4,7 +4,6 @@ import os
 import time
 from argparse import Namespace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -25,13 +24,15 @@ from precompute.commands.output import (
     store_to_write,
     table,
 )
+from precompute.commands.plan import as_json, as_text
 from precompute.fetching import Source
 from precompute.kept import silent
 from precompute.locate import Located, from_folder, is_run_folder
 from precompute.matching import all_pairs, match_runs
 from precompute.mirror import Mirror
-from precompute.plan import Plan, assumptions, cores, plan_run, plan_training, total
+from precompute.plan import Plan, assumptions, cores, plan_run, total
 from precompute.plan_released import plan_released
+from precompute.plan_training import plan_training
 from precompute.publish import WAIT, publish
 from precompute.ranks import from_environment, own_device
 from precompute.stages import Precomputed, precompute_run
@@ -103,10 +104,10 @@ def plan(args: Namespace) -> int:
     """Print what `build` would do."""
     plans = _plans(args)
     if args.json:
-        print_json([_as_json(p) for p in plans])
+        print_json([as_json(p) for p in plans])
         return 0
     if len(plans) == 1:
-        print(_as_text(plans[0]))
+        print(as_text(plans[0]))
     else:
         rows = [
             [p.run, f"{sum(not s.done for s in p.stages)} of {len(p.stages)}", size(p.disk_bytes),
@@ -209,6 +210,10 @@ def _is_trained(folder: Path) -> bool:
 
 
 def _plans(args: Namespace) -> list[Plan]:
+    device = choose_device(args.device)
+    if args.train or args.settings:
+        recipe = recipes.resolve(args.run, dict(args.settings))
+        return [plan_training(recipe, store_to_write(args), device)]
     if args.run == WHOLE and args.from_scratch:
         return [_from_scratch(store_to_write(args))]
     if args.run == WHOLE:
@@ -220,7 +225,7 @@ def _plans(args: Namespace) -> list[Plan]:
         return [plan_released(target.run, target.store, source_of(args), args.model)]
     if target.folder.is_dir():
         return [plan_run(target)]
-    return [plan_training(recipes.resolve(target.run), target.store)]
+    return [plan_training(recipes.resolve(target.run), target.store, device)]
 
 
 def _from_scratch(store: Path) -> Plan:
@@ -239,44 +244,3 @@ def _from_scratch(store: Path) -> Plan:
         note=f"trains {len(names)} recipes ({', '.join(names)}), then precomputes them; when the "
         f"bundle was trained: {said}",
     )
-
-
-def _as_json(p: Plan) -> dict[str, Any]:
-    return {
-        "run": p.run,
-        "store": str(p.store),
-        "fetch": [{"name": i.name, "bytes": i.bytes, "here": i.here, "where": i.where}
-                  for i in p.items],
-        "stages": [
-            {"name": s.name, "done": s.done, "flops": s.flops, "seconds": s.seconds}
-            for s in p.stages
-        ],
-        "fetch_bytes": p.fetch_bytes,
-        "disk_bytes": p.disk_bytes,
-        "memory_bytes": p.memory_bytes,
-        "minutes": p.minutes,
-        "note": p.note,
-    }
-
-
-def _as_text(p: Plan) -> str:
-    lines = [f"{p.run}\nstore    {p.store}"]
-    missing = [i for i in p.items if not i.here]
-    here = sum(i.bytes or 0 for i in p.items if i.here)
-    if any(i.where for i in p.items):
-        lines += [f"here     {i.name}{f': {size(i.bytes)}' if i.bytes else ''} ({i.where})"
-                  for i in p.items if i.where]
-    elif here:
-        lines.append(f"inputs   {sum(i.here for i in p.items)} files here, {size(here)}")
-    lines += [
-        f"fetch    {i.name}: {'size not known' if i.bytes is None else size(i.bytes)}"
-        for i in missing
-    ]
-    for stage in p.stages:
-        time_left = f"{stage.seconds / 60:.1f} min ({stage.flops:.1e} operations)"
-        lines.append(f"stage    {stage.name:<10} {'done' if stage.done else time_left}")
-    lines.append(f"disk     {size(p.disk_bytes)}\nmemory   {size(p.memory_bytes)}")
-    lines.append(f"minutes  {p.minutes:.1f}" if p.stages else "minutes  see the note")
-    if p.note:
-        lines.append(f"note     {p.note}")
-    return "\n".join(lines)

@@ -16,12 +16,13 @@ from atlas.errors import AtlasError, BrokenArtifact, InvalidValue, NotFound
 from atlas.inventory import find_released, released
 from atlas.places import run_path
 from atlas.prism import ARCHITECTURES, dense_code
+from atlas.schedules import MATCHED_WINDOW, OLMO, PYTHIA, PYTHIA_16
 from atlas.tensor_files import TensorFile, load_tensors, read_json, save_tensors
 from precompute.checkpoints import open_weights
 from precompute.fetching import place
 from precompute.intake import recognise, take_in
 from precompute.pickles import load_pickle
-from precompute.release import MATCHED_WINDOW, OLMO, PYTHIA, PYTHIA_16, read_path, schedule_name
+from precompute.release import read_path, schedule_name
 from precompute.sidecars import read_bounded_json, read_card, read_index
 from tests.released import (
     D_MODEL,

@@ -113,6 +113,14 @@ def test_half_precision_decides_firing_exactly_and_bends_only_the_threshold():
         assert float((value - expected[name]).norm() / expected[name].norm()) < bound, name
 
 
+def test_half_precision_is_left_alone_where_lists_do_not_pay():
+    twin, x, recipe = problem(0.02, dtype=torch.float32)
+    step = JointStep(as_weights(twin), flat(x), penalty(recipe), half=True)
+    exact = JointStep(as_weights(twin), flat(x), penalty(recipe))
+    assert step.at is None
+    assert torch.equal(step.p, exact.p)
+
+
 @pytest.mark.parametrize("dense_above", [0.0, 1.0])
 def test_ten_steps_of_adam_end_where_torchs_own_do(dense_above, monkeypatch):
     monkeypatch.setattr("trainer.joint_step.DENSE_ABOVE", dense_above)

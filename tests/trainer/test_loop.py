@@ -12,10 +12,11 @@ import torch
 
 from atlas import tensor_files
 from atlas.errors import BrokenArtifact, Diverged, InvalidValue, NoSpace, OutOfMemory, Stopped
+from atlas.training_log import METRICS, read_metrics
 from trainer.checkpoint import RECORD
 from trainer.crosscoder import CrosscoderTraining
 from trainer.crosscoder_recipe import CrosscoderRecipe
-from trainer.loop import METRICS, Loop, Pace, Report, read_metrics
+from trainer.loop import Loop, Pace, Report
 from trainer.rows import ResidentRows
 
 DIALS = {"model": "m", "matrix": "W_U", "d_sae": 24, "epochs": 6, "batch": 50,
