@@ -14,7 +14,7 @@ TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 TORCH_BUILD ?= $(shell if [ "$$(uname -s)" != Linux ] || nvidia-smi >/dev/null 2>&1; then echo default; else echo cpu; fi)
 
 .PHONY: help setup demo test check format browser clean bench bench-pages bench-precompute \
-  bench-precompute-kills bench-decompose bench-window bench-match crawl peer
+  bench-precompute-kills bench-decompose bench-window bench-match bench-train crawl peer
 help:            ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## */\t/' | expand -t 14
 
@@ -61,12 +61,20 @@ bench-window: $(VENV)/.ready-test ## whether the p of a window is uniform where 
 bench-match: $(VENV)/.ready-test ## two made-up dictionaries of full shape matched in every way (6 GB of disk)
 	@$(PY) -m tests.benchmarks.bench_match $(if $(SHAPE),--shape $(SHAPE))
 
-peer:            ## train the fixture of tests/fixtures/llamascopium anew, in an environment of its own
+bench-train: build/peer/.ready ## a step and whole trainings beside llamascopium, in its environment
+	@OMP_NUM_THREADS=1 build/peer/bin/python -m tests.benchmarks.bench_train $(if $(SHAPES),--shapes $(SHAPES))
+
+peer: build/peer/.ready ## train the fixture of tests/fixtures/llamascopium anew, in its environment
+	@build/peer/bin/python tests/peers/llamascopium_release.py tests/fixtures/llamascopium
+	@build/peer/bin/python tests/peers/llamascopium_steps.py tests/fixtures/llamascopium
+
+build/peer/.ready:
+	@echo "creating build/peer and installing llamascopium"
 	@$(PYTHON) -m venv build/peer
 	@build/peer/bin/python -m pip --disable-pip-version-check -q install "torch==$(TORCH_VERSION)"
 	@build/peer/bin/python -m pip --disable-pip-version-check -q install \
 	  "llamascopium==2.0.0b34" "transformer-lens<4"
-	@build/peer/bin/python tests/peers/llamascopium_release.py tests/fixtures/llamascopium
+	@touch $@
 
 clean:           ## remove what can be built again
 	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache

@@ -32,7 +32,7 @@ OWN = {
                    "kind", "target", "versus", "rank", "rivals", "bars", "withheld", "runs", "axis",
                    "births", "labels", "words", "concept", "by", "family", "figures"),
     "collections": ("collection", "with", "tag", "part"),
-    "runs": ("model", "kind", "released"),
+    "runs": ("model", "kind", "released", "training", "figures"),
     "method": (),
 }
 """Parameters that each page reads besides those of `EVERYWHERE`."""

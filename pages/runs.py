@@ -9,7 +9,7 @@ import streamlit as st
 from atlas import markup, sketches
 from atlas.places import store_from_environment
 from atlas.records import RunCard
-from pages import answers, released, shared
+from pages import answers, released, shared, trainings
 
 CHARTS = 12
 """Small charts that are drawn at most."""
@@ -207,6 +207,8 @@ def main() -> None:
     view = shared.here()
     cards = view.store.runs()
     shared.settle(view, "runs")
+    logs = trainings.look()
+    trainings.draw(view, logs, going=True)
     wish = released.draw_wish(cards)
     listed = [c for c in cards if wish.keeps(c.model, c.kind)]
     fidelity = view.store.fidelity()
@@ -221,6 +223,7 @@ def main() -> None:
     else:
         shared.say("No run of this store is of this model and kind.")
     st.space("small")
+    trainings.draw(view, logs, going=False)
     released.draw(view, wish, fidelity)
     st.space("small")
     draw_made(view)

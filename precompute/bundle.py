@@ -1,4 +1,4 @@
-"""Train into a store of one's own: the bundle's language model is taken along if it is needed."""
+"""Take a language model of the shipped bundle along into a store of one's own."""
 
 import os
 import shutil
@@ -9,22 +9,9 @@ from atlas.artifacts import snapshot_path
 from atlas.places import DEMO, model_path
 from precompute.evaluation import TRAINED
 from precompute.safety import space_watch, staged_name
-from trainer import demo
-from trainer.language_model import LanguageModelRecipe
-from trainer.prism import PrismRecipe
-from trainer.recipes import Recipe
 
 HISTORY = "history.json"
 """Copied last: a model folder that has it is whole."""
-
-
-def train_into(recipe: Recipe, store: Path, report: Callable[[str], None]) -> Path:
-    """Train a recipe after bringing what it reads into `store`; returns its folder."""
-    if not isinstance(recipe.dials, LanguageModelRecipe):
-        borrow_model(recipe.dials.model, store, report)
-    if isinstance(recipe.dials, PrismRecipe):  # its penalty reads hidden states over the text
-        demo.prepare_text(store, report)
-    return demo.train(recipe, store, report)
 
 
 def borrow_model(label: str, store: Path, report: Callable[[str], None]) -> None:

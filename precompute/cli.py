@@ -74,6 +74,17 @@ def setting(text: str) -> tuple[str, str]:
     return key, value
 
 
+def minutes(text: str) -> float:
+    """A positive number of `train --save-minutes`."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of minutes above 0")
+    return value
+
+
 def parser() -> Parser:
     """The whole command line."""
     top = Parser(
@@ -235,7 +246,14 @@ def _making(verb: Verb) -> None:
                        help="a recipe name, a recipe file, or a run id that has a recipe")
     train.add_argument("--set", dest="settings", action="append", type=setting, default=[],
                        metavar="KEY=VALUE", help="change a dial of the recipe; repeatable")
-    train.add_argument("--store", metavar="DIR", help="store that holds the snapshots")
+    train.add_argument("--store", metavar="DIR", help="store to train into")
+    train.add_argument("--from", dest="source", metavar="DIR|hub",
+                       help="where snapshots of a released model come from: a mirror, or the hub")
+    train.add_argument("--offline", action="store_true",
+                       help="use what the store and the hub's cache hold")
+    train.add_argument("--device", metavar="DEVICE", help="auto, cpu, cuda or cuda:N")
+    train.add_argument("--save-minutes", type=minutes, default=5.0, metavar="N",
+                       help="time between checkpoints (default: 5)")
 
 
 def _sharing(verb: Verb) -> None:

@@ -24,13 +24,16 @@ class Adam:
     """Moments of some tensors, and the step that moves them.
 
     Args:
-        tensors: by name; moved in place.
+        tensors: by name, contiguous (the fused kernel walks their memory); moved in place.
         slow: names whose learning rate is multiplied by `slow_share`.
         sparse: the variant above.
     """
 
     def __init__(self, tensors: dict[str, Tensor], slow: tuple[str, ...] = (),
                  slow_share: float = 1.0, sparse: bool = False):
+        strided = [name for name, value in tensors.items() if not value.is_contiguous()]
+        if strided:
+            raise ValueError(f"{', '.join(strided)} must be contiguous")
         self.tensors = tensors
         self.first = {name: torch.zeros_like(value) for name, value in tensors.items()}
         self.second = {name: torch.zeros_like(value) for name, value in tensors.items()}

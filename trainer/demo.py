@@ -10,6 +10,7 @@ import shutil
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,25 +18,16 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from atlas.artifacts import (
-    RunFolder,
-    load_snapshot,
-    read_prism,
-    write_prism,
-)
 from atlas.errors import NotFound
 from atlas.places import DEMO, model_path, run_path
-from atlas.prism import normalise_rows
-from atlas.prism import quality as prism_quality
-from atlas.tensor_files import load_tensors, read_json, write_json
+from atlas.tensor_files import load_tensors, read_json
 from trainer import recipes
 from trainer.crosscoder_recipe import CrosscoderRecipe
 from trainer.dictionaries import (
     How,
-    as_recorded,
-    finish,
     is_finished,
     train_crosscoder_run,
+    train_prism_run,
 )
 from trainer.export import (
     export_model,
@@ -46,7 +38,6 @@ from trainer.export import (
 )
 from trainer.language_model import LanguageModelRecipe, pretrain
 from trainer.loop import Report as Lines
-from trainer.prism import train_prism
 from trainer.prism_recipe import PrismRecipe
 from trainer.recipes import Recipe
 from trainer.snapshots import Snapshots
@@ -132,8 +123,11 @@ def _language_model(label: str) -> LanguageModelRecipe:
     return dials
 
 
-def train(recipe: Recipe, store: Path, report: Report) -> Path:
-    """Train one recipe into `store` and return its folder; does nothing when it is there."""
+def train(recipe: Recipe, store: Path, report: Report, how: How | None = None) -> Path:
+    """Train one recipe of the bundle into `store` and return its folder; nothing where it is there.
+
+    Dictionaries are written in 8 bits, a quarter of the size: the bundle travels with the code.
+    """
     if isinstance(recipe.dials, LanguageModelRecipe):
         label = recipe.name.removeprefix("models/")
         return _train_language_model(label, recipe.dials, store, report)
@@ -146,10 +140,11 @@ def train(recipe: Recipe, store: Path, report: Report) -> Path:
             f"{store} holds no language model {recipe.dials.model}; train it with "
             f"`readout-atlas train models/{recipe.dials.model} --store {store}`"
         )
+    how = replace(how or How(), rounded=True)
     if isinstance(recipe.dials, CrosscoderRecipe):
-        _train_crosscoder(recipe.name, recipe.dials, store, report)
+        _train_crosscoder(recipe.name, recipe.dials, store, report, how)
     else:
-        _train_prism(recipe.name, recipe.dials, store, folder, report)
+        _train_prism(recipe.name, recipe.dials, store, report, how)
     return folder
 
 
@@ -169,7 +164,7 @@ def _train_language_model(
 
 
 def _train_crosscoder(
-    run: str, dials: CrosscoderRecipe, store: Path, report: Report
+    run: str, dials: CrosscoderRecipe, store: Path, report: Report, how: How
 ) -> None:
     snapshots = Snapshots(store, dials.model, model_name(dials.model), dials.matrix,
                           tuple(_kept_steps(store, dials.model)))
@@ -177,34 +172,22 @@ def _train_crosscoder(
     if dials.min_count:
         fitted = token_counts(store, dials.model) >= dials.min_count
         report(f"training on {int(fitted.sum())} of {len(fitted)} rows")
-    train_crosscoder_run(run, dials, snapshots, Lines(report), How(rounded=True), fitted)
+    train_crosscoder_run(run, dials, snapshots, Lines(report), how, fitted)
 
 
-def _train_prism(run: str, dials: PrismRecipe, store: Path, folder: Path, report: Report) -> None:
-    steps = _kept_steps(store, dials.model)
-    name = model_name(dials.model)
-    language_model = _language_model(dials.model)
-    prepare_text(store, report)
-    stream = np.load(store / "work" / "train.npy")
-    model = kept_model(store, dials.model, language_model, steps[-1])
-    hidden = hidden_states(model, stream, language_model.context, dials.hidden_states, dials.seed)
-    W = load_snapshot(store, name, steps[-1], "W_U")
-    began = time.monotonic()
-    trained = train_prism(W, hidden, dials, report)
-    seconds = time.monotonic() - began
-    write_prism(folder / "dictionary.safetensors", trained, rounded=True)
-    config = {
-        "run": run, "model": dials.model, "model_name": name, "matrix": "W_U", "kind": "prism",
-        "steps": steps[-1:], "seed": dials.seed,
-        "config": {"act_fn": "topk", "d_sae": dials.d_sae, "d_model": W.shape[1], "k": dials.k},
-        "training": as_recorded(dials), "input_preprocess": "center_normalise",
-    }
-    write_json(folder / "config.json", config)
-    snapshots = Snapshots(store, dials.model, name, "W_U", (steps[-1],))
-    written = RunFolder(folder, config, {}, {})
-    prism = read_prism(written)
-    measured = prism_quality(prism, normalise_rows(W, prism.row_mean)[0])
-    finish(folder, snapshots, dials.seed, seconds, measured, torch.device("cpu"))
+def _train_prism(run: str, dials: PrismRecipe, store: Path, report: Report, how: How) -> None:
+    last = _kept_steps(store, dials.model)[-1]
+
+    def hidden() -> Tensor:
+        language_model = _language_model(dials.model)
+        prepare_text(store, report)
+        stream = np.load(store / "work" / "train.npy")
+        model = kept_model(store, dials.model, language_model, last)
+        return hidden_states(
+            model, stream, language_model.context, dials.hidden_states, dials.seed)
+
+    snapshots = Snapshots(store, dials.model, model_name(dials.model), "W_U", (last,))
+    train_prism_run(run, dials, snapshots, hidden, Lines(report), how)
 
 
 def _kept_steps(store: Path, label: str) -> list[int]:

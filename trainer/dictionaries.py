@@ -6,7 +6,8 @@ Provenance is written last: a folder without it is not finished.
 
 import dataclasses
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -16,19 +17,31 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from atlas.artifacts import RunFolder, read_crosscoder, read_run, write_crosscoder
+from atlas.artifacts import (
+    RunFolder,
+    read_crosscoder,
+    read_prism,
+    read_run,
+    write_crosscoder,
+    write_prism,
+)
 from atlas.crosscoder import Crosscoder, measure
 from atlas.errors import InvalidValue
 from atlas.places import run_path
+from atlas.prism import normalise_rows
+from atlas.prism import quality as prism_quality
 from atlas.tensor_files import load_tensors, read_json, save_tensors, sha256, write_json
 from atlas.training_log import PLAN, WORK
 from trainer.crosscoder import training_of
 from trainer.crosscoder_recipe import CrosscoderRecipe
 from trainer.heads import Heads
-from trainer.loop import Loop, Pace, Report
+from trainer.loop import Loop, Pace, Report, Training
+from trainer.prism import PrismTraining
+from trainer.prism_recipe import PrismRecipe
 from trainer.rows import Rows
 from trainer.snapshots import Snapshots, check, rows_of
 
+DICTIONARY = "dictionary.safetensors"
 VERSIONS = ("torch", "transformers", "safetensors", "numpy")
 
 
@@ -41,6 +54,8 @@ class How:
     pace: Pace = dataclasses.field(default_factory=Pace)
     rounded: bool = False
     """Write 8-bit matrices, a quarter of the size; figures are of what is written."""
+    command: tuple[str, ...] = ()
+    """Words of the command line that trains it, for whoever finds it stopped."""
 
 
 def train_crosscoder_run(
@@ -67,38 +82,96 @@ def train_crosscoder_run(
         report.say("already trained")
         return folder
     _, d_model = check(snapshots)
-    own = how.heads.own(len(snapshots.steps))
-    rows = rows_of(snapshots, own, how.device, fitted)
+    rows = rows_of(snapshots, how.heads.own(len(snapshots.steps)), how.device, fitted)
     training = training_of(rows, dials, how.heads)
-    facts = {
-        "recipe": as_recorded(dials), "rows": len(rows),
-        "inputs": {p.name: sha256(p) for p in snapshots.paths},
-    }
-    work = folder / WORK
-    if how.heads.rank == 0:
-        write_json(work / PLAN, {
-            "run": run, "steps": training.total, "recipe": as_recorded(dials),
-            "processes": how.heads.world, "device": how.device.type,
-            "began": datetime.now(UTC).isoformat(timespec="seconds"),
-        })
-    loop = Loop(training, run, report, work, facts, how.pace)
-    seconds = loop.run()
-    trained = gathered(training.trained(), work, how.heads)
+    loop = loop_of(run, training, dials, snapshots, report, how, {"rows": len(rows)})
+    with products(dials.precision, how.device):
+        seconds = loop.run()
+    trained = gathered(training.trained(), folder / WORK, how.heads)
     if trained is not None:
         settings = {"act_fn": dials.activation, "d_sae": dials.d_sae, "d_model": d_model,
                     "k": dials.k}
-        write_crosscoder(folder / "dictionary.safetensors", trained, how.rounded)
+        write_crosscoder(folder / DICTIONARY, trained, how.rounded)
         write_config(folder, run, dials, snapshots, settings, "center_scale",
                      "crosscoder" if len(snapshots.steps) > 1 else "sae")
         report.say("measuring what was written")
-        written = read_crosscoder(RunFolder(folder, config_of(folder), {}, {}))
+        written = read_crosscoder(RunFolder(folder, read_json(folder / "config.json"), {}, {}))
         every = rows_of(snapshots, slice(0, len(snapshots.steps)), torch.device("cpu"),
                         resident=False)
         found = measure(written, batches(every, dials.batch)).canonical
         finish(folder, snapshots, dials.seed, seconds, found, how.device)
+    clear(loop)
+    return folder
+
+
+def train_prism_run(
+    run: str, dials: PrismRecipe, snapshots: Snapshots, hidden: Callable[[], Tensor],
+    report: Report, how: How | None = None, more: dict[str, Any] | None = None,
+) -> Path:
+    """Train a prism over the one snapshot there is into its run folder; returns the folder.
+
+    Args:
+        hidden: gives hidden states (n, d) that enter the head, once they are needed.
+        more: further fields of `config.json`.
+
+    Raises as `train_crosscoder_run`; also InvalidValue for hidden states that do not fit.
+    """
+    how = how or How()
+    folder = run_path(snapshots.store, run)
+    if is_finished(folder, dials):
+        report.say("already trained")
+        return folder
+    _, d_model = check(snapshots)
+    W = snapshots.load(snapshots.steps[-1])
+    training = PrismTraining(W, hidden(), dials, how.device, how.heads)
+    loop = loop_of(run, training, dials, snapshots, report, how, {"rows": len(W)})
+    seconds = loop.run()
+    trained = training.trained()
+    settings = {"act_fn": dials.architecture, "d_sae": dials.d_sae, "d_model": d_model,
+                "k": trained.k}
+    write_prism(folder / DICTIONARY, trained, how.rounded)
+    write_config(folder, run, dials, snapshots, settings, "center_normalise", "prism", more)
+    written = read_prism(RunFolder(folder, read_json(folder / "config.json"), {}, {}))
+    found = prism_quality(written, normalise_rows(W, written.row_mean)[0])
+    finish(folder, snapshots, dials.seed, seconds, found, how.device)
+    clear(loop)
+    return folder
+
+
+@contextmanager
+def products(precision: str, device: torch.device) -> Iterator[None]:
+    """Let float32 products of an accelerator round their inputs to TF32 where that is asked for."""
+    before = torch.get_float32_matmul_precision()
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def loop_of(
+    run: str, training: Training, dials: Any, snapshots: Snapshots, report: Report, how: How,
+    more: dict[str, Any],
+) -> Loop:
+    """The loop of a training in its run folder, whose plan is written for whoever watches."""
+    work = run_path(snapshots.store, run) / WORK
+    if how.heads.rank == 0:
+        write_json(work / PLAN, {
+            "run": run, "steps": training.total, "recipe": as_recorded(dials),
+            "command": list(how.command), "processes": how.heads.world, "device": how.device.type,
+            "began": datetime.now(UTC).isoformat(timespec="seconds"),
+        })
+    facts = {
+        "recipe": as_recorded(dials), "inputs": {p.name: sha256(p) for p in snapshots.paths},
+    } | more
+    return Loop(training, run, report, work, facts, how.pace)
+
+
+def clear(loop: Loop) -> None:
+    """Remove the checkpoint of a training whose run folder is finished."""
     if loop.checkpoint is not None:
         loop.checkpoint.clear()
-    return folder
 
 
 def batches(rows: Rows, batch: int) -> Iterator[Tensor]:
@@ -162,20 +235,15 @@ def is_finished(folder: Path, dials: Any) -> bool:
 
 def write_config(
     folder: Path, run: str, dials: Any, snapshots: Snapshots, settings: dict[str, Any],
-    preprocess: str, kind: str,
+    preprocess: str, kind: str, more: dict[str, Any] | None = None,
 ) -> None:
     """Write `config.json` (crosscoder-method section 5.3)."""
     write_json(folder / "config.json", {
         "run": run, "model": snapshots.label, "model_name": snapshots.model_name,
         "matrix": snapshots.matrix, "kind": kind, "steps": list(snapshots.steps),
         "seed": dials.seed, "config": settings, "training": as_recorded(dials),
-        "input_preprocess": preprocess,
+        "input_preprocess": preprocess, **(more or {}),
     })
-
-
-def config_of(folder: Path) -> dict[str, Any]:
-    """The written `config.json`."""
-    return read_json(folder / "config.json")
 
 
 def finish(
@@ -190,7 +258,7 @@ def finish(
     write_json(folder / "metrics.json", metrics | {"seconds": round(seconds, 1)})
     write_json(folder / "provenance.json", {
         "inputs": {p.relative_to(snapshots.store).as_posix(): sha256(p) for p in snapshots.paths},
-        "weights": sha256(folder / "dictionary.safetensors"),
+        "weights": sha256(folder / DICTIONARY),
         "versions": {p: version(p) for p in VERSIONS},
         "python": platform.python_version(),
         "seed": seed, "seconds": round(seconds, 1), "threads": torch.get_num_threads(),

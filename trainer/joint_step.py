@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-DENSE_ABOVE = 0.12
+DENSE_ABOVE = 0.28
 """Share of (row, feature) pairs in the list from which products of full matrices cost less than
 lists do, on a CPU (`make bench-train`). On an accelerator they always do (performance.md 4)."""
 
@@ -124,12 +124,13 @@ class JointStep:
 
     def _encode(self) -> Tensor:
         bias = self.w.b_E.sum(0)
-        if self.half:
-            p = (self.x.bfloat16() @ self.w.encoder.bfloat16().T).float().add_(bias)
-        else:
-            p = torch.addmm(bias, self.x, self.w.encoder.T)
+        p = self._product(self.x, self.w.encoder.T).add_(bias)
         self.reduce(p, "sum")
         return p
+
+    def _product(self, first: Tensor, second: Tensor) -> Tensor:
+        """A product of full matrices, of rounded inputs where that was asked for."""
+        return rounded_product(first, second) if self.half else first @ second
 
     def _listed(self, lists: bool | None) -> "Listed | None":
         if lists is False or (lists is None and self.x.device.type != "cpu"):
@@ -188,7 +189,7 @@ class JointStep:
             fire = z > self.threshold
             scores += torch.tanh(z * self.penalty.stretch).mul_(fire).sum(0)
             fired += fire.sum(0)
-            rebuilt.append(torch.addmm(bias, p * fire, self.w.W_D[k]))
+            rebuilt.append(self._product(p * fire, self.w.W_D[k]).add_(bias))
         return torch.cat(rebuilt) if rebuilt[1:] else rebuilt[0]
 
     def _at(self, k: int) -> tuple[Tensor, Tensor]:
@@ -227,7 +228,7 @@ class JointStep:
         slab = max(1, self.features // max(1, self.k))
         for first in range(0, self.features, slab):
             part = slice(first, first + slab)
-            take("encoder", part, back[:, part].T @ self.x)
+            take("encoder", part, self._product(back[:, part].T, self.x))
 
     def _dense_back(self, take: Take, theta: Tensor) -> Tensor:
         back = torch.zeros_like(self.p)
@@ -251,12 +252,12 @@ class JointStep:
         fire = z > self.threshold
         score = torch.tanh(z * penalty.stretch).mul_(fire)
         pull = (1 - score.square()).mul_(self.push)
-        u = torch.addcmul(g @ self.w.W_D[k].T, pull, norms)
+        u = self._product(g, self.w.W_D[k].T).addcmul_(pull, norms)
         near = (z > 0) & ((z - self.threshold).abs() < penalty.window / 2)
         theta += (u * near).sum(0) / norms
         back[part] += u.mul_(fire)
         acts = p * fire
-        grad.addmm_(acts.T, g)
+        grad += self._product(acts.T, g)
         own += pull.mul_(acts).sum(0)
 
     def _listed_back(self, take: Take, theta: Tensor) -> Tensor:
@@ -350,6 +351,16 @@ class Listed:
         pattern = torch.sparse_csr_tensor(
             self.start, self.column, torch.zeros_like(self.p), self.shape, check_invariants=False)
         return torch.sparse.sampled_addmm(pattern, g, W_D.T, beta=0).values()
+
+
+def rounded_product(first: Tensor, second: Tensor) -> Tensor:
+    """A product of bfloat16 inputs, summed in float32; an accelerator also writes it so (writing it
+    in bfloat16 is what hurts most, performance.md section 2).
+    """
+    first, second = first.bfloat16(), second.bfloat16()
+    if first.device.type == "cuda":
+        return torch.mm(first, second, out_dtype=torch.float32)
+    return (first @ second).float()
 
 
 def _starts(ids: Tensor, size: int) -> Tensor:

@@ -102,6 +102,11 @@ class PrismRecipe:
     control_warmup: int = 200
     """Steps before the controller moves; the reference's frontier grid used 500."""
 
+    @property
+    def reads_hidden_states(self) -> bool:
+        """Whether penalty or sampling ask what the language model reads."""
+        return self.prism_penalty > 0 or self.row_sampling != "uniform"
+
     def __post_init__(self) -> None:
         for name, known in (
             ("architecture", tuple(ARCHITECTURES)), ("init", INITS),

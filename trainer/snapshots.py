@@ -14,6 +14,7 @@ from torch import Tensor
 from atlas.artifacts import load_snapshot
 from atlas.crosscoder import Standardization
 from atlas.errors import BrokenArtifact, InvalidValue, NotFound
+from atlas.head_rows import is_tied
 from atlas.places import MATRICES, model_path, snapshot_path
 from atlas.tensor_files import TensorFile, read_json
 from trainer.rows import ResidentRows, Rows, StreamedRows
@@ -81,7 +82,7 @@ def _refuse_mixed(snapshots: Snapshots) -> None:
     """
     (other,) = set(MATRICES) - {snapshots.matrix}
     config = model_path(snapshots.store, snapshots.label) / "config.json"
-    if config.is_file() and read_json(config).get("tie_word_embeddings"):
+    if config.is_file() and is_tied(read_json(config)):
         return
     for step, path in zip(snapshots.steps, snapshots.paths, strict=True):
         beside = snapshot_path(snapshots.store, snapshots.model_name, step, other)

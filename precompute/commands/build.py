@@ -13,7 +13,6 @@ from atlas.inventory import find_released
 from atlas.places import DEMO, run_path
 from atlas.tensor_files import read_json
 from precompute.acquire import acquire, is_acquired, is_of_release
-from precompute.bundle import train_into
 from precompute.card import add_time, write_card
 from precompute.commands.output import (
     print_json,
@@ -36,6 +35,7 @@ from precompute.plan_training import plan_training
 from precompute.publish import WAIT, publish
 from precompute.ranks import from_environment, own_device
 from precompute.stages import Precomputed, precompute_run
+from precompute.training import train_into
 from trainer import demo, recipes
 
 WHOLE = "demo"

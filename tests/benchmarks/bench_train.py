@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +175,7 @@ def ways(x: Tensor, recipe: CrosscoderRecipe) -> dict[str, Any]:
 # --- what is measured -----------------------------------------------------------------------------
 
 
+@cache
 def states(shape: Shape, x: Tensor) -> dict[str, Weights]:
     """The state at the start, and one in which few features fire."""
     recipe = recipe_of(shape, epochs=10**6, learning_rate=1e-3)

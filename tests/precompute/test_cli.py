@@ -582,7 +582,7 @@ class TestTrain:
         assert "d_sae" in known
         assert "'many'" in refused(2, "train", recipe, "--set", "epochs=many", "--store", own_store)
         assert "key=value" in refused(2, "train", recipe, "--set", "epochs", "--store", own_store)
-        assert "known are" in refused(2, "train", "no/such/recipe", "--store", own_store)
+        assert "no recipe is called" in refused(2, "train", "no/such/recipe", "--store", own_store)
         refused(2, "train", recipe, "--store", tmp_path / "empty")
 
 
