@@ -215,7 +215,7 @@ def test_of_many_trainings_some_are_listed_and_all_can_be_chosen(
     app = calm(open_page("runs", training=last))
     shown = words(app)
     assert f"{page.LISTED} of {page.LISTED + 3} trainings are listed" in shown
-    assert "run00 goes on with the command that began it" in shown
+    assert "run00 goes on with readout-atlas train run00 --store x" in shown
     assert f"{last} stopped" in shown
     assert len(app.selectbox(key="runs_training").options) == page.LISTED + 3
 
