@@ -14,7 +14,7 @@ TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 TORCH_BUILD ?= $(shell if [ "$$(uname -s)" != Linux ] || nvidia-smi >/dev/null 2>&1; then echo default; else echo cpu; fi)
 
 .PHONY: help setup demo test check format browser clean bench bench-pages bench-precompute \
-  bench-precompute-kills bench-decompose bench-window bench-match bench-train crawl peer
+  bench-precompute-kills bench-decompose bench-window bench-match bench-train bench-train-kills crawl peer
 help:            ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## */\t/' | expand -t 14
 
@@ -63,6 +63,9 @@ bench-match: $(VENV)/.ready-test ## two made-up dictionaries of full shape match
 
 bench-train: build/peer/.ready ## a step and whole trainings beside llamascopium, in its environment
 	@OMP_NUM_THREADS=1 build/peer/bin/python -m tests.benchmarks.bench_train $(if $(SHAPES),--shapes $(SHAPES))
+
+bench-train-kills: $(VENV)/.ready-test ## a training killed at twenty random moments, beside one that was not
+	@$(PY) -m tests.benchmarks.train_kills
 
 peer: build/peer/.ready ## train the fixture of tests/fixtures/llamascopium anew, in its environment
 	@build/peer/bin/python tests/peers/llamascopium_release.py tests/fixtures/llamascopium

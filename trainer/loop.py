@@ -9,6 +9,7 @@ import contextlib
 import json
 import math
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -84,10 +85,10 @@ class Pace:
 
 @dataclass
 class Report:
-    """Says where a training stands: to a bar on a terminal, else about ten times."""
+    """Says where a training stands: every line to a bar on a terminal, else about ten times."""
 
     say: Callable[[str], None] = silent
-    every: bool = False
+    every: bool = field(default_factory=lambda: sys.stderr.isatty())
     """Each line of figures is told, not only ten."""
 
     def told(self, step: int, total: int, line: dict[str, Any], left: float) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import torch
 
 from atlas import tensor_files
 from atlas.errors import BrokenArtifact, Diverged, InvalidValue, NoSpace, OutOfMemory, Stopped
+from atlas.places import ROOT
 from atlas.training_log import METRICS, read_metrics
 from trainer.checkpoint import RECORD
 from trainer.crosscoder import CrosscoderTraining
@@ -214,24 +216,39 @@ def test_another_error_is_not_taken_for_memory(tmp_path):
 
 def test_killed_for_real(tmp_path):
     """kill -9 of a process at three moments, then to the end: the curve of one that was not."""
-    script = (
-        "import sys\nfrom pathlib import Path\nfrom tests.trainer.test_loop import loop, training\n"
-        "from trainer.loop import Pace\n"
-        "loop(Path(sys.argv[1]), training(epochs=150), Pace(5, 1e9, 7)).run()\n"
-    )
-    loop(tmp_path / "whole", training(epochs=150), Pace(5, 1e9, 7)).run()
-    command = [sys.executable, "-c", script, str(tmp_path / "cut")]
-    kills = 0
-    for _ in range(3):
-        with subprocess.Popen(command) as process:
-            past = _step_of(tmp_path / "cut") + 40
-            while process.poll() is None and _step_of(tmp_path / "cut") < past:
-                time.sleep(0.005)
-            kills += process.poll() is None
-            process.kill()
-    assert kills == 3
-    assert subprocess.run(command, check=False).returncode == 0
+    killed(tmp_path / "cut", 3, random.Random(0))
+    loop(tmp_path / "whole", training(epochs=EPOCHS), OFTEN).run()
     assert curve(tmp_path / "cut") == curve(tmp_path / "whole")
+
+
+EPOCHS = 150
+OFTEN = Pace(log_steps=5, save_seconds=1e9, save_steps=7)
+
+
+def killed(folder, times: int, rng: random.Random) -> list[int]:
+    """Train in processes of their own, killed at random moments; the last is let through.
+
+    Returns:
+        Steps of the last checkpoint at each kill.
+    """
+    script = (
+        "import sys\nfrom pathlib import Path\n"
+        "from tests.trainer.test_loop import EPOCHS, OFTEN, loop, training\n"
+        "loop(Path(sys.argv[1]), training(epochs=EPOCHS), OFTEN).run()\n"
+    )
+    command = [sys.executable, "-c", script, str(folder)]
+    total, found = 4 * EPOCHS, []
+    for number in range(times):
+        with subprocess.Popen(command, cwd=ROOT) as process:
+            wait = _step_of(folder) + rng.randrange(max(1, (total - 40) // times - 7))
+            while process.poll() is None and _step_of(folder) <= wait:
+                time.sleep(0.001)
+            time.sleep(rng.random() * 0.01)
+            assert process.poll() is None, f"done before kill {number + 1}"
+            process.kill()
+        found.append(_step_of(folder))
+    subprocess.run(command, check=True, cwd=ROOT)
+    return found
 
 
 def _step_of(folder) -> int:
