@@ -84,7 +84,7 @@ def _l0(log: Log, p: Palette) -> Cell:
 def _dead(log: Log, p: Palette) -> Cell:
     most = max(_known(log.of("dead")), default=0.0)
     title = _named("dead", markup.share(log.last("dead")), p.accent) + (
-        " <i>of the features, in the last epoch or two</i>")
+        " <i>of the features, in the last whole epoch</i>")
     return _panel(title, log, [("dead", "dead", p.accent)], p, False, {
         "range": [-0.02 * max(most, 0.05), 1.1 * max(most, 0.05)], "nticks": 5,
         "tickformat": ".0%"}, ".2%")

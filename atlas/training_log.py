@@ -2,7 +2,8 @@
 
 `trainer.loop` writes them; the Runs page draws them. Fields of a line: `step` (steps done), `steps`
 (that its means are over), `loss` and its terms, `explained_variance`, `l0`, `dead` (share of
-features that did not fire in the last epoch or two), `rows_per_second`, `seconds` (so far).
+features that did not fire in the last whole epoch, at first in what there was of it),
+`rows_per_second`, `seconds` (so far).
 """
 
 import contextlib

@@ -245,7 +245,8 @@ class Loop:
     def _line(self, since: tuple[int, float]) -> None:
         sums, training = self._sums, self.training
         means = {name: float(value) / sums.steps for name, value in sums.terms.items()}
-        seen = self._fired.sum(0) if self.done > training.epoch_steps else self._fired[1]
+        whole = self.done % training.epoch_steps == 0 or self.done < training.epoch_steps
+        seen = self._fired[1 if whole else 0]
         unexplained = means.pop("unexplained")
         line = {
             "step": self.done, "steps": sums.steps, **means,

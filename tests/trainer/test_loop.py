@@ -85,6 +85,24 @@ def test_figures_tell_how_a_training_goes(tmp_path):
     assert all(word in lines[-1] for word in ("EV 0.", "L0 ", "dead ", "rows/s", "0:00 left"))
 
 
+@pytest.mark.parametrize("log_steps", [3, 4])
+def test_dead_features_are_those_that_did_not_fire_in_the_last_whole_epoch(tmp_path, log_steps):
+    one, fired = training(), []
+    usual = one.step
+
+    def step(done: int):
+        figures = usual(done)
+        fired.append(figures.fired > 0)
+        return figures
+
+    one.step = step
+    loop(tmp_path, one, Pace(log_steps=log_steps)).run()
+    for line in read_metrics(tmp_path / METRICS):
+        last = line["step"] // one.epoch_steps * one.epoch_steps
+        epoch = fired[last - one.epoch_steps : last] if last else fired[: line["step"]]
+        assert line["dead"] == pytest.approx(float((~torch.stack(epoch).any(0)).double().mean()))
+
+
 def test_a_line_cut_short_is_left_out(tmp_path):
     path = tmp_path / METRICS
     path.write_text('{"step": 3}\n{"step": 6, "lo')
