@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from atlas.crosscoder import Crosscoder, quality
-from tests.benchmarks.train_peer import Peer
+from tests.benchmarks.train_peer import AdapterPeer, Peer
 from tests.trainer.planted import planted
 from trainer import joint_step
 from trainer.crosscoder import CrosscoderTraining
@@ -236,6 +236,22 @@ def step_seconds(name: str) -> Iterator[dict[str, Any]]:
         yield {"shape": name, "state": state, "l0": firing(weights, x, 0.0), "seconds": seconds}
 
 
+def adapter_seconds(name: str) -> Iterator[dict[str, Any]]:
+    """Seconds of a step of the library in the reference's own loop, of its own one, and of ours."""
+    shape = SHAPES[name]
+    x = rows_of(shape)
+    ids = torch.randperm(shape.rows, generator=torch.Generator().manual_seed(1))[: shape.batch]
+    weights = states(shape, x)[SPARSE]
+    recipe = recipe_of(shape, learning_rate=1e-30)
+    found = {"adapter": AdapterPeer(x, recipe), "llamascopium": Peer(x, recipe),
+             "ours": Ours(x, recipe),
+             "ours, bfloat16": Ours(x, replace(recipe, precision="bfloat16"))}
+    for way in found.values():
+        way.load(weights)
+    seconds = timed({n: lambda w=w: w.step(ids) for n, w in found.items()}, shape.rounds)
+    yield {"shape": name, "seconds": seconds}
+
+
 def errors(name: str) -> Iterator[dict[str, Any]]:
     """|difference| / |gradient| of every tensor against llamascopium's autograd."""
     shape = SHAPES[name]
@@ -331,12 +347,14 @@ def main() -> None:
     torch.set_num_threads(1)
     if args.part:
         what, of = args.part.split(":")
-        parts = {"steps": step_seconds, "errors": errors, "curves": curves}
+        parts = {"steps": step_seconds, "adapter": adapter_seconds, "errors": errors,
+                 "curves": curves}
         for line in [whole(int(of))] if what == "whole" else parts[what](of):
             print("LINE " + json.dumps(line), flush=True)
         return
     lines: dict[str, list[dict[str, Any]]] = {}
     wanted = [(f"steps:{s}", tuned) for s in args.shapes.split(",") for tuned in (False, True)]
+    wanted += [("adapter:toy", False), ("adapter:toy", True)]
     wanted += [("errors:demo", False), ("errors:toy", False), ("curves:toy", False)]
     wanted += [(f"whole:{seed}", False) for seed in range(3)]
     for part, tuned in wanted:

@@ -43,6 +43,7 @@ def written(lines: Lines, machine: str) -> str:
                     ("ours", "llamascopium"), ("ours", "plain"),
                     ("ours, bfloat16", "llamascopium"))),
             ]) + " |")
+    out += adapter(lines)
     out += ["", "## The same function", "",
             "Gradients against llamascopium's autograd, norm of the difference over the norm.", "",
             "| shape | state | way | " + " | ".join(TENSORS) + " |", "|" + "---|" * 8]
@@ -81,3 +82,23 @@ def written(lines: Lines, machine: str) -> str:
         out += ["", f"Means against llamascopium's: {told}. Over seeds llamascopium's own EV "
                 f"spreads by {spread[0]:.5f} and its L0 by {spread[1]:.3f}."]
     return "\n".join([*out, ""])
+
+
+def adapter(lines: Lines) -> list[str]:
+    """The library in the loop that the reference trains with."""
+    from tests.benchmarks.bench_train import SHAPES
+
+    out = ["", "The reference trains with a loop of its own around the library. It costs what the "
+           "library's own loss does; late, in one process:", "",
+           "| shape | allocator | the reference's loop, ms | llamascopium, ms | ours, ms | "
+           "ours, bfloat16, ms | ours against the reference's loop | bfloat16 |", "|" + "---|" * 8]
+    for key, allocator in (("adapter", "as shipped"), ("adapter tuned", "keeps memory")):
+        for line in lines.get(key, []):
+            s = line["seconds"]
+            out.append("| " + " | ".join([
+                SHAPES[line["shape"]].name, allocator,
+                *(f"{1000 * s[way]:,.0f}" for way in ("adapter", "llamascopium", "ours",
+                                                      "ours, bfloat16")),
+                f"{s['adapter'] / s['ours']:.1f}x",
+                f"{s['adapter'] / s['ours, bfloat16']:.1f}x"]) + " |")
+    return out

@@ -84,3 +84,21 @@ class Peer:
         parts = {name: p.detach().clone() for name, p in self.parts().items()}
         return Crosscoder(parts["W_E"], parts["b_E"], parts["W_D"], parts["b_D"],
                           parts["log_threshold"].exp())
+
+
+class AdapterPeer(Peer):
+    """The same in the loop of the reference's trainer: it asks for the pre-activations too, and
+    takes the reconstruction and the penalty outside the library.
+    """
+
+    def _loss(self, ids: Tensor) -> Tensor:
+        recipe, model = self.recipe, self.model
+        batch = {name: self.x[i, ids] for i, name in enumerate(self.names)}
+        x, encoding, decoding = model.prepare_input(batch)
+        acts, _ = model.encode(x, return_hidden_pre=True, **encoding)
+        rebuilt = model.decode(acts, **decoding)
+        reconstruction = (rebuilt.float() - x.float()).square().sum(-1).mean()
+        norms = model.decoder_norm().float()
+        frequency = torch.tanh(recipe.tanh_stretch * acts.float() * norms).mean(dim=(0, 1))
+        sparsity = (frequency * (1 + frequency / recipe.frequency_scale)).sum()
+        return reconstruction + recipe.sparsity * sparsity
