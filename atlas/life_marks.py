@@ -47,7 +47,7 @@ NAMES = 58
 
 def window(found: Span, panels: int, p: Palette) -> tuple[list[dict], list[dict]]:
     """A pale band in every panel and its name at the foot of the first."""
-    low, high = position(found.low), position(found.high)
+    low, high = (round(position(step), 4) for step in (found.low, found.high))
     ochre = p.strands[OCHRE]
     red, green, blue = (int(ochre[i : i + 2], 16) for i in (1, 3, 5))
     shapes = [
@@ -59,8 +59,8 @@ def window(found: Span, panels: int, p: Palette) -> tuple[list[dict], list[dict]
         for i in range(panels)
     ]
     name = {
-        "x": (low + high) / 2, "xref": "x", "y": 0, "yref": "y domain", "yanchor": "bottom",
-        "yshift": 1, "text": found.name, "showarrow": False,
+        "x": round((low + high) / 2, 4), "xref": "x", "y": 0, "yref": "y domain",
+        "yanchor": "bottom", "yshift": 1, "text": found.name, "showarrow": False,
         "font": {"family": SANS, "size": 11, "color": ochre},
     }
     return shapes, [name]

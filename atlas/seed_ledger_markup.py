@@ -57,6 +57,11 @@ NAMES_WIDE = 21
 """Per cent of the width for the names of features."""
 
 
+def style() -> str:
+    """The style element of the view; no other page needs its classes."""
+    return f"<style>{CLASSES}</style>"
+
+
 @dataclass(frozen=True)
 class Head:
     """What stands over a seed's column."""

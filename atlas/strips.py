@@ -108,9 +108,9 @@ class Counterpart:
     """What was done to a dictionary to know what chance offers."""
 
 
-def counterparts(found: Sequence[Counterpart]) -> str:
-    """Partners in other runs, each with its evidence and its null in words."""
-    return wrap("".join(_counterpart(match) for match in found))
+def counterparts(found: Sequence[Counterpart], end: str = "") -> str:
+    """Partners in other runs, each with its evidence and its null in words; then some markup."""
+    return wrap("".join(_counterpart(match) for match in found) + end)
 
 
 def _counterpart(match: Counterpart) -> str:

@@ -8,7 +8,6 @@ from atlas import (
     inside_markup,
     linked,
     read_write_figures,
-    seed_ledger_markup,
     stability_markup,
     strips,
     window_markup,
@@ -178,7 +177,7 @@ def stylesheet() -> str:
     modules = (
         decompose_markup,
         strips, histograms, entry_markup, excerpts, read_write_figures, window_markup, linked,
-        inside_markup, stability_markup, seed_ledger_markup,
+        inside_markup, stability_markup,
     )
     classes = "".join((CLASSES, *(module.CLASSES for module in modules)))
     return f"<style>:root{{{variables()}}}{classes}</style>"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
+from atlas import seed_ledger_markup
 from atlas.errors import AtlasError, InvalidValue, NotFound
 from atlas.matches import WAYS
 from atlas.records import RunCard
@@ -65,6 +66,7 @@ class Compared:
 
 def draw(view: shared.Here) -> None:
     """Draw the view."""
+    st.html(seed_ledger_markup.style())
     shared.caption(
         "Do seeds tell the same of a prompt?",
         "One score of one prompt, taken apart by every seed of this run: the model and its rows "

@@ -70,12 +70,12 @@ def draw_matches(view: shared.Here, card: FeatureCard) -> str:
     first: dict[str, MatchInfo] = {}
     for match in sorted(found, key=lambda match: tuple(WAYS).index(match.way)):
         first.setdefault(match.other, match)
+    both = markup.link("Two side by side", shared.href(
+        "comparison", view, view="pair", feature=card.info.feature))
     st.html(strips.counterparts([
         _counterpart(view, first[other], cards)
         for other in sorted(first, key=lambda other: (not _seed_of(view, other), other))
-    ]))
-    st.html(markup.wrap(markup.link("side by side: evidence, lives and tokens of two", shared.href(
-        "comparison", view, view="pair", feature=card.info.feature))))
+    ], both))
     return ""
 
 

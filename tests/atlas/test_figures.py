@@ -67,7 +67,8 @@ def test_the_window_goes_through_every_panel_and_is_named() -> None:
     bare = life(life_skeleton(STEPS, bands(), 4096, LIGHT), STEPS, a_life(None), 16, 4096, LIGHT)
     more = [s for s in figure["layout"]["shapes"] if s not in bare["layout"]["shapes"]]
     assert {s["yref"] for s in more} == {f"{y} domain" for y in ("y", "y2", "y3", "y4")}
-    assert {(s["x0"], s["x1"]) for s in more} == {(position(3), position(30.6))}
+    assert {(s["x0"], s["x1"]) for s in more} == {
+        (round(position(3), 4), round(position(30.6), 4))}
     assert "reorganisation window" in [a["text"] for a in figure["layout"]["annotations"]]
 
 
