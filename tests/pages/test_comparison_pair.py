@@ -171,7 +171,8 @@ def test_unmatched_runs_name_the_command_and_may_still_be_chosen(
 
 def test_the_page_of_a_feature_leads_here(open_page: Open) -> None:
     shown = html_of(calm(open_page("feature", run=SEED0, feature=3)))
-    assert re.search(r'href="comparison\?[^"]*view=pair&amp;feature=3"[^>]*>Two side by side', shown)
+    address = r'href="comparison\?[^"]*view=pair&amp;feature=3"'
+    assert re.search(address + "[^>]*>Two side by side", shown)
 
 
 def test_one_click_sends_little(open_page: Open) -> None:

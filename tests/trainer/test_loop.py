@@ -51,19 +51,25 @@ class Killed(BaseException):
     """Stands for kill -9: nothing of the loop runs after it."""
 
 
-@pytest.mark.parametrize("last", [1, 4, 5, 8, 11, 23])
-def test_a_killed_run_goes_on_bit_by_bit(tmp_path, last):
-    whole = training()
-    loop(tmp_path / "whole", whole).run()
-    first = training()
-    usual = first.step
+def killed_after(one, last: int):
+    """A training that dies when step `last` begins, as by kill -9."""
+    usual = one.step
 
     def step(done: int):
         if done == last:
             raise Killed
         return usual(done)
 
-    first.step = step
+    one.step = step
+    return one
+
+
+@pytest.mark.parametrize("last", [1, 4, 5, 8, 11, 23])
+def test_a_killed_run_goes_on_bit_by_bit(tmp_path, last):
+    whole = training()
+    loop(tmp_path / "whole", whole).run()
+    first = training()
+    killed_after(first, last)
     with pytest.raises(Killed):
         loop(tmp_path / "cut", first).run()
     second = training()
@@ -136,14 +142,7 @@ def test_a_checkpoint_of_another_recipe_is_refused_and_names_the_dial(tmp_path):
 
 def _killed_at(folder, step: int, facts=None) -> None:
     one = training()
-    usual = one.step
-
-    def stop(done: int):
-        if done == step:
-            raise Killed
-        return usual(done)
-
-    one.step = stop
+    killed_after(one, step)
     loop(folder, one, facts=facts).run()
 
 

@@ -13,7 +13,7 @@ import torch
 from atlas.artifacts import RunFolder, read_prism, write_prism
 from atlas.errors import Diverged, InvalidValue, Stopped
 from atlas.prism import ARCHITECTURES, dense_code, normalise_rows
-from tests.trainer.test_loop import Killed, curve
+from tests.trainer.test_loop import Killed, curve, killed_after
 from trainer.checkpoint import RECORD
 from trainer.heads import Heads
 from trainer.loop import Loop, Pace, Report
@@ -125,14 +125,7 @@ def test_a_killed_run_goes_on_bit_by_bit(tmp_path, architecture, last):
     whole = training(architecture)
     loop(tmp_path / "whole", whole).run()
     first = training(architecture)
-    usual = first.step
-
-    def step(done: int):
-        if done == last:
-            raise Killed
-        return usual(done)
-
-    first.step = step
+    killed_after(first, last)
     with pytest.raises(Killed):
         loop(tmp_path / "cut", first).run()
     second = training(architecture)

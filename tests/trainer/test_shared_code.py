@@ -8,7 +8,7 @@ import torch
 from atlas.crosscoder import Crosscoder, quality, standardize
 from atlas.errors import InvalidValue
 from tests.trainer.test_crosscoder import planted
-from tests.trainer.test_loop import EVERY, Killed
+from tests.trainer.test_loop import EVERY, Killed, killed_after
 from trainer.crosscoder import train_crosscoder, training_of
 from trainer.crosscoder_recipe import CrosscoderRecipe
 from trainer.heads import Heads
@@ -74,14 +74,7 @@ def test_a_killed_run_goes_on_bit_by_bit(kind, tmp_path):
     whole = training_of(ResidentRows(x), recipe)
     Loop(whole, "whole").run()
     first = training_of(ResidentRows(x), recipe)
-    usual = first.step
-
-    def step(done: int):
-        if done == 13:
-            raise Killed
-        return usual(done)
-
-    first.step = step
+    killed_after(first, 13)
     with pytest.raises(Killed):
         Loop(first, "cut", folder=tmp_path, pace=EVERY).run()
     second = training_of(ResidentRows(x), recipe)
